@@ -1,0 +1,45 @@
+// Package commit makes a journal ([journal.Journal]) of anything that keeps
+// pages ([Store]): it is group commit, guards, folds and readers, and knows
+// nothing of disks.
+//
+// # Appending
+//
+// A caller of Append encodes its events itself, adds the bytes to the group that
+// is open at the moment, and sleeps. One goroutine, the appender, takes the
+// oldest group, seals it into a page and puts that into the store; meanwhile the
+// next group fills. So the time that the store takes is the window in which
+// events are collected, and there is no timer. Before it takes a group the
+// appender lets other goroutines run for as long as the group grows: those it
+// has just answered are about to append again.
+//
+// A group is at most one page. At most [MaxWaiting] groups wait; whoever comes
+// then waits for room, or until its context ends.
+//
+// A batch behind a guard is a group of its own. When its turn comes, everything
+// before it is durable and folded; the appender calls the guard, then encodes
+// the events, then puts the page.
+//
+// # Outcomes
+//
+// A page that was put is folded, shown to readers, and answered, in this order.
+// Events that folds want are decoded before the put: what does not read back is
+// refused, for once stored it would keep every later Open from working. A put that
+// fails is one of three:
+//
+//	not stored   the callers get journal.ErrUnavailable; the next group is tried
+//	not sure     the page is read back and compared; if it is there all is well,
+//	             if it is not the callers get journal.ErrUnavailable
+//	cannot tell  the callers get journal.ErrUnknown, and from then on every
+//	             append is refused with journal.ErrUnavailable: the journal must
+//	             be closed and opened again, which reads what is there
+//
+// Nothing is ever put a second time.
+//
+// # Reading
+//
+// The newest pages stay in memory ([RingPages], [RingBytes]); a follower that
+// keeps up gets them from there, as the very same values that the folds saw. A
+// reader that is behind loads pages from the store in chunks, and checks each:
+// its number, the chain of hashes, its inner structure. Nothing that is behind
+// the last durable page is ever read.
+package commit

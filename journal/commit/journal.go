@@ -1,0 +1,170 @@
+package commit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/bugle-fleet/bugle/journal"
+	"github.com/bugle-fleet/bugle/journal/event"
+)
+
+// A Journal is a [journal.Journal] on a [Store].
+type Journal struct {
+	store Store
+	folds folds
+	now   func() time.Time
+	queue *queue
+	tail  tail
+
+	// The appender's alone, once it runs.
+	head     journal.Head
+	accepted int64 // of the last event, Unix nanoseconds
+	failed   error // what every batch gets once an outcome is unknown
+
+	broken   chan struct{} // closed when failed is set
+	stopped  chan struct{} // closed when the appender has ended
+	closing  sync.Once
+	closeErr error
+}
+
+// Open reads and checks every page of the store, hands the events to the folds,
+// and returns the journal, which owns the store from then on. What does not hold
+// is a [*journal.DamageError]; the store is then still the caller's.
+func Open(ctx context.Context, store Store, opts journal.Options) (*Journal, error) {
+	j := &Journal{store: store, folds: newFolds(opts.Folds), now: opts.Now, queue: newQueue(), stopped: make(chan struct{}), broken: make(chan struct{})}
+	if j.now == nil {
+		j.now = time.Now
+	}
+	j.tail.changed = make(chan struct{})
+	if err := j.replay(ctx); err != nil {
+		return nil, fmt.Errorf("open journal: %w", err)
+	}
+	go j.run()
+	return j, nil
+}
+
+// replay brings the journal to the end of the store.
+func (j *Journal) replay(ctx context.Context) error {
+	n, err := j.store.Len(ctx)
+	if err != nil {
+		return err
+	}
+	for j.head.Pages < n {
+		raws, err := j.store.Load(ctx, j.head.Pages+1, n)
+		if err != nil {
+			return missing(err, j.head)
+		}
+		for _, raw := range raws {
+			if err := j.replayPage(raw); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// missing is what it means that the page behind head cannot be loaded although
+// it must be there.
+func missing(err error, head journal.Head) error {
+	if errors.Is(err, ErrNoPage) {
+		return &journal.DamageError{Event: head.Event + 1, Page: head.Pages + 1, Reason: "the page is missing"}
+	}
+	return err
+}
+
+func (j *Journal) replayPage(raw []byte) error {
+	page, err := journal.ParsePage(raw, j.head)
+	if err != nil {
+		return err
+	}
+	for i := range page.Records {
+		r := &page.Records[i]
+		if r.Accepted <= j.accepted {
+			return &journal.DamageError{Event: r.Number, Page: j.head.Pages + 1, Reason: "event was accepted before the one before it"}
+		}
+		j.accepted = r.Accepted
+		if err := j.folds.apply(r); err != nil {
+			return &journal.DamageError{Event: r.Number, Page: j.head.Pages + 1, Reason: err.Error()}
+		}
+	}
+	j.head = j.head.Next(page)
+	j.tail.begin(j.head, page.First)
+	return nil
+}
+
+// Failed is closed when the outcome of an append is unknown: the journal takes no
+// more events then, and must be closed and opened anew.
+func (j *Journal) Failed() <-chan struct{} { return j.broken }
+
+// Append implements [journal.Journal].
+func (j *Journal) Append(ctx context.Context, events ...*event.Event) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if len(events) == 0 {
+		return j.queue.refusal()
+	}
+	b := batches.Get().(*batch)
+	defer b.free()
+	if err := b.encode(events); err != nil {
+		return err
+	}
+	g, at, err := j.queue.join(ctx, *b)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-g.done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if g.err == nil {
+		stamp(events, g.first+uint64(at), g.accepted+int64(at))
+	}
+	return g.err
+}
+
+// AppendIf implements [journal.Journal]. With no events it runs the guard behind
+// everything that was appended before, and stores nothing.
+func (j *Journal) AppendIf(ctx context.Context, guard func() error, events ...*event.Event) error {
+	if guard == nil {
+		return j.Append(ctx, events...)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	b := batch{guard: &guarded{check: guard, events: events, encoded: make(chan struct{})}}
+	g, _, err := j.queue.join(ctx, b)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-g.done:
+	case <-ctx.Done():
+		b.guard.giveUp()
+		return ctx.Err()
+	}
+	if g.err == nil {
+		stamp(events, g.first, g.accepted)
+	}
+	return g.err
+}
+
+// Head implements [journal.Journal].
+func (j *Journal) Head() journal.Head { return j.tail.end() }
+
+// Close implements [journal.Journal]. It closes the store.
+func (j *Journal) Close() error {
+	j.closing.Do(func() {
+		j.queue.stop(journal.ErrClosed, true)
+		<-j.stopped
+		j.tail.close()
+		if err := j.store.Close(); err != nil {
+			j.closeErr = fmt.Errorf("close journal: %w", err)
+		}
+	})
+	return j.closeErr
+}

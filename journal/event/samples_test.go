@@ -1,0 +1,75 @@
+package event_test
+
+import (
+	"time"
+
+	"github.com/bugle-fleet/bugle/journal/event"
+	"github.com/bugle-fleet/bugle/listener/wire/task"
+)
+
+func at(s int64) time.Time { return time.Unix(1_700_000_000+s, 123_456_789).UTC() }
+
+func fill32(b byte) (a [32]byte) {
+	for i := range a {
+		a[i] = b + byte(i)
+	}
+	return a
+}
+
+var (
+	device    = task.ID{0x0f, 0xae, 0x55, 0x3c, 0x5b, 0x0a, 0x4e, 0x1f, 0x8c, 0x11, 0x21, 0x43, 0x65, 0x87, 0xa9, 0xcb}
+	operation = task.ID{0x01, 0x8b, 0xcf, 0xe5, 0x68, 0x7b, 0x7f, 0x00, 0x81, 0x10, 0x32, 0x54, 0x76, 0x98, 0xba, 0xdc}
+	earlier   = task.ID{0x01, 0x8b, 0xcf, 0xe4, 0x00, 0x00, 0x7f, 0x00, 0x81, 0x10, 0x32, 0x54, 0x76, 0x98, 0xba, 0xdd}
+)
+
+// samples is one payload of every kind, with every field set. The golden files
+// hold them; they never change, a later version gets samples of its own.
+var samples = []event.Payload{
+	&event.DeviceJoined{Device: 70_001, ID: device, Name: "ws-17", Token: "0011223344556677", PublicKey: []byte{4, 1, 2, 3}, Serial: []byte{9, 8, 7},
+		Expires: at(604_800), OS: "linux", Arch: "amd64", Agent: "0.1.0"},
+	&event.DeviceDiscovered{Device: 70_001, Facts: []event.Fact{{Name: "os.version", Value: "12.11"}, {Name: "cpu.count", Value: "8"}}},
+	&event.DeviceBlocked{Device: 70_001, Reason: "stolen"},
+	&event.DeviceUnblocked{Device: 70_001, Reason: "found again"},
+	&event.TokenCreated{Token: "0011223344556677", Hash: fill32(0x10), Uses: 25, Expires: at(3600)},
+	&event.TokenRevoked{Token: "0011223344556677"},
+	&event.ListenerGranted{Listener: "BGL01", Epoch: 3, PublicKey: []byte{1, 2, 3, 4}},
+	&event.ListenerStarted{Listener: "BGL01", Epoch: 3, Version: "0.1.0", Address: "192.0.2.1:10123"},
+	&event.ListenerStopped{Listener: "BGL01", Epoch: 3},
+	&event.ListenerLost{Listener: "BGL01", Epoch: 3, Heard: at(-300)},
+	&event.PresenceSnapshot{Total: 2, Entries: []event.PresenceEntry{
+		{Device: 1, Online: true, Reason: event.SignedIn, Carrier: event.TCP, Since: time.UnixMilli(1_700_000_000_123).UTC()},
+		{Device: 70_001, Online: true, Reason: event.SignedIn, Carrier: event.WebSocket, Since: time.UnixMilli(1_699_999_000_000).UTC()},
+	}},
+	&event.PresenceDelta{Entries: []event.PresenceEntry{
+		{Device: 7, Online: false, Reason: event.TimedOut, Carrier: event.TCP, Since: time.UnixMilli(1_700_000_000_999).UTC()},
+	}},
+	&event.ResultsReported{Rows: []event.ResultRow{
+		{Result: task.Result{Operation: operation, Device: 70_001, State: task.Sent, At: at(1)}},
+		{Result: task.Result{Operation: operation, Device: 70_001, Attempt: 1, State: task.Failed, Code: -5, At: at(2), Detail: "no scanner"},
+			MAC: [task.MACSize]byte{0xaa, 0xbb, 0xcc}},
+	}},
+	&event.OperationRequested{Task: task.Signed("signed task"), Targets: []byte{0x3a, 0x30}, Count: 2, Online: 1, Offline: []byte{0x3a}, Target: "all",
+		Reason: "monthly", RetryOf: earlier},
+	&event.OperationCancelled{Operation: operation, Reason: "wrong folder"},
+	&event.OperationExpired{Operation: operation},
+	&event.OperationClosed{Operation: operation},
+	&event.PolicyChanged{Body: []byte(`{"keepAlive":"60s"}`), Reason: "fewer packets"},
+	&event.FileQuarantined{Name: "BGL01-00000003-00000000000000000009.BOS", Digest: fill32(0x20), Size: 4096, Reason: "checksum does not match"},
+	&event.FileRequeued{Name: "BGL01-00000003-00000000000000000009.BOS"},
+	&event.RecordQuarantined{File: "BGL01-00000003-00000000000000000010.BTS", Index: 17, Reason: "code does not match", Raw: []byte{0x98, 1}},
+	&event.StatusMessage{Component: "inbox", Message: 2301, Severity: event.Warning, Device: 70_001, Text: "two devices have one serial number"},
+	&event.ViewRebuilt{View: "presence", Generation: 4, Position: 123_456, Digest: fill32(0x30), Same: true},
+	&event.LoginFailed{Where: "console", Address: "192.0.2.7", Reason: "unknown token", Count: 12},
+	&event.SignInFailed{Where: "listener", Address: "2001:db8::7", Reason: "certificate has expired", Count: 900},
+}
+
+// sample is an event around a payload, with every field of the envelope set.
+func sample(p event.Payload) *event.Event {
+	return &event.Event{
+		Observed: at(0),
+		Key:      "key-1",
+		Actor:    event.Actor{Issuer: "token", Subject: "ann", Session: "s1", Behalf: "bob", Address: "192.0.2.9"},
+		Source:   &event.Source{Listener: "BGL01", Epoch: 3, File: event.BTS, Number: 9, Part: 1, Of: 2, Digest: fill32(0x40)},
+		Payload:  p,
+	}
+}

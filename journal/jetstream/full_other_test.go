@@ -1,0 +1,5 @@
+//go:build !unix
+
+package jetstream
+
+func appendUntilFull(string) {}
