@@ -1,0 +1,209 @@
+package device
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/bugle-fleet/bugle/journal/event"
+	"github.com/bugle-fleet/bugle/listener/wire/task"
+	"github.com/bugle-fleet/bugle/projectors"
+)
+
+const schema = 1
+
+// MaxFacts is the largest number of facts that are kept of one device; further
+// names are left out.
+const MaxFacts = 2048
+
+// New returns the view for [projectors.Open] and its reader.
+func New() (*projectors.View, *Reader) {
+	v := &projectors.View{
+		Name:   "device",
+		Schema: schema,
+		Kinds:  []event.Kind{event.KindDeviceJoined, event.KindDeviceDiscovered, event.KindDeviceBlocked, event.KindDeviceUnblocked},
+		Fold:   func() projectors.Fold { return &fold{allowed: roaring.New()} },
+	}
+	return v, &Reader{v}
+}
+
+// published is what readers get of the fold's memory.
+type published struct {
+	allowed *roaring.Bitmap
+	count   uint64
+}
+
+type fold struct {
+	allowed *roaring.Bitmap // devices that are not blocked
+	count   uint64          // all devices
+	changed bool            // since the last Publish
+	last    *published
+}
+
+func (f *fold) Load(s *projectors.Snapshot) error {
+	f.changed = true
+	return s.Scan([]byte{prefixDevice}, nil, func(key, value []byte) (bool, error) {
+		d, err := decodeRow(value)
+		if err != nil {
+			return false, err
+		}
+		if !bytes.Equal(key, deviceKey(d.Number)) {
+			return false, fmt.Errorf("row of device %d has key %x", d.Number, key)
+		}
+		f.count++
+		if !d.Blocked {
+			f.allowed.Add(d.Number)
+		}
+		return true, nil
+	})
+}
+
+func (f *fold) Publish() any {
+	if f.changed {
+		f.last = &published{f.allowed.Clone(), f.count}
+		f.changed = false
+	}
+	return f.last
+}
+
+func (f *fold) Apply(b *projectors.Batch, e *event.Event) error {
+	switch p := e.Payload.(type) {
+	case *event.DeviceJoined:
+		return f.joined(b, e, p)
+	case *event.DeviceDiscovered:
+		return f.discovered(b, e, p)
+	case *event.DeviceBlocked:
+		return f.block(b, e, p.Device, true, p.Reason)
+	case *event.DeviceUnblocked:
+		return f.block(b, e, p.Device, false, "")
+	}
+	return nil
+}
+
+// row is a device as it is stored: its facts have rows of their own.
+type row struct {
+	Device
+	facts uint32 // how many rows of facts there are
+}
+
+// load returns the row of a device and its bytes, nil if there is none.
+func load(b *projectors.Batch, number uint32) (r row, raw []byte, err error) {
+	_, err = b.Get(deviceKey(number), func(v []byte) (err error) {
+		raw = bytes.Clone(v)
+		r, err = decodeRow(v)
+		return err
+	})
+	return r, raw, err
+}
+
+// joined takes a new device, or one that joins again under its number: who it is
+// changes, what is known of it and whether it is blocked stays.
+func (f *fold) joined(b *projectors.Batch, e *event.Event, p *event.DeviceJoined) error {
+	if p.Device == 0 || p.Device > task.MaxDevice {
+		return nil
+	}
+	r, raw, err := load(b, p.Device)
+	if err != nil {
+		return err
+	}
+	if raw == nil {
+		f.count++
+		f.allowed.Add(p.Device)
+		f.changed = true
+	} else {
+		b.Delete(nameKey(r.Name, r.Number))
+		b.Delete(idKey(r.ID))
+	}
+	r.Number, r.ID, r.Name = p.Device, p.ID, p.Name
+	r.OS, r.Arch, r.Agent, r.Token = p.OS, p.Arch, p.Agent, p.Token
+	r.Joined, r.Expires, r.Event = e.Accepted, p.Expires, e.Number
+	b.Set(nameKey(r.Name, r.Number), nil)
+	b.Set(idKey(r.ID), binary.BigEndian.AppendUint32(nil, r.Number))
+	return store(b, raw, &r)
+}
+
+func (f *fold) block(b *projectors.Batch, e *event.Event, number uint32, blocked bool, reason string) error {
+	r, raw, err := load(b, number)
+	if err != nil || raw == nil {
+		return err
+	}
+	if blocked {
+		f.allowed.Remove(number)
+	} else {
+		f.allowed.Add(number)
+	}
+	f.changed = true
+	r.Blocked, r.BlockReason, r.Event = blocked, reason, e.Number
+	return store(b, raw, &r)
+}
+
+func (f *fold) discovered(b *projectors.Batch, e *event.Event, p *event.DeviceDiscovered) error {
+	r, raw, err := load(b, p.Device)
+	if err != nil || raw == nil {
+		return err
+	}
+	for _, fact := range p.Facts {
+		key := factKey(p.Device, fact.Name)
+		var old []byte
+		if _, err := b.Get(key, func(v []byte) error { old = append([]byte{}, v...); return nil }); err != nil {
+			return err
+		}
+		if old == nil {
+			if r.facts >= MaxFacts {
+				continue
+			}
+			r.facts++
+		}
+		b.Replace(key, old, []byte(fact.Value))
+	}
+	r.Discovered, r.Event = e.Observed, e.Number
+	if r.Discovered.IsZero() {
+		r.Discovered = e.Accepted
+	}
+	return store(b, raw, &r)
+}
+
+func store(b *projectors.Batch, old []byte, r *row) error {
+	value, err := encodeRow(r)
+	if err != nil {
+		return err
+	}
+	b.Replace(deviceKey(r.Number), old, value)
+	return nil
+}
+
+// Keys: a letter, then
+//
+//	d number              the device
+//	f number name         one fact; the value is the fact's
+//	i id                  the number of the device with this id
+//	n name 0 number       a device of this name, in lower case
+const (
+	prefixDevice = 'd'
+	prefixFact   = 'f'
+	prefixID     = 'i'
+	prefixName   = 'n'
+)
+
+func deviceKey(number uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte{prefixDevice}, number)
+}
+
+func factsKey(number uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte{prefixFact}, number)
+}
+
+func factKey(number uint32, name string) []byte { return append(factsKey(number), name...) }
+
+func idKey(id task.ID) []byte { return append([]byte{prefixID}, id[:]...) }
+
+func namesKey(name string) []byte {
+	k := append([]byte{prefixName}, strings.ToLower(name)...)
+	return append(k, 0)
+}
+
+func nameKey(name string, number uint32) []byte {
+	return binary.BigEndian.AppendUint32(namesKey(name), number)
+}

@@ -1,0 +1,30 @@
+// Package presence is the view of which devices are online, and at which
+// listener. It folds presence.snapshot, presence.delta, and the events that begin
+// and end a listener.
+//
+// # Order
+//
+// The presence files of a listener form one sequence per epoch. A full report
+// that is older than anything applied is stale and changes nothing; a delta that
+// is older than the newest full report likewise. A delta that comes late, after a
+// later delta, counts only for devices of which nothing newer is known. A hole in
+// the numbers is on record ([Listener.Gaps]) and healed by the next full report.
+// An earlier epoch is over as soon as anything of a later one is seen.
+//
+// A full report may come in parts. Each part counts at once for the devices that
+// it lists; a device that no part lists goes offline when the last part was
+// applied, and only if none was missing.
+//
+// # Who holds a device
+//
+// A device is held by the listener that last said credibly that it is online.
+// Only that one can say that it is offline: the late farewell of a listener that
+// the device left earlier does not count. Of two listeners that both say online,
+// the one with the later sign-in is right. What the site concluded by itself
+// (lost, stopped, not in the full report) gives way to any listener that says
+// online.
+//
+// A listener that stops, or of which nothing is heard any more, leaves its
+// devices offline. A device that is blocked stays as it is until its listener
+// reports it.
+package presence
