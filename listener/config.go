@@ -1,0 +1,159 @@
+package listener
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/bugle-fleet/bugle/inbox/box"
+	"github.com/bugle-fleet/bugle/listener/wire"
+)
+
+// Config is what a [Listener] needs. Functions are called from many goroutines
+// at once unless their comment says otherwise.
+type Config struct {
+	Site    string // the site's code, such as P01; other sites' devices are refused
+	Name    string // the listener's name, [A-Z0-9]{3,16}
+	Epoch   uint32 // the one that the site granted, for logs
+	Version string // of this program
+	History [16]byte
+
+	// Certificate is the listener's, its chain with the site's CA at the end: a
+	// joining agent knows the site by it.
+	Certificate tls.Certificate
+	// ClientCAs are who may vouch for devices.
+	ClientCAs *x509.CertPool
+
+	// Drop puts a file into the site's box and returns once it is durable. After
+	// an error the same contents are handed in again. It is called by at most one
+	// goroutine per kind of contents at a time. From and to are when the records
+	// came to the listener.
+	Drop func(c box.Contents, from, to time.Time) error
+	// Feed brings operations and blocks; one goroutine calls it.
+	Feed Feed
+	// Beacon returns the site's time, signed. A nonce that is not zero asks for
+	// one that holds it.
+	Beacon func(nonce [16]byte) ([]byte, error)
+	// Policy returns a device's policy, signed, and its ETag; the slice is not
+	// changed afterwards. Both are empty if there is none.
+	Policy func(device uint32) (etag string, signed []byte, err error)
+	// Join answers a device that has no certificate yet. A [*JoinRefused] is told
+	// to the device, any other error is logged and becomes "try again". Without
+	// Join nobody can join here.
+	Join func(ctx context.Context, req wire.JoinRequest, address string) (wire.JoinReply, error)
+
+	// KeepAlive is how often an agent must be heard whose policy does not say.
+	// Default 15 minutes.
+	KeepAlive time.Duration
+	// KeepAliveOf returns what a device's policy says of it, 0 if nothing; nil if
+	// no policy does. Until the agent has asked for its policy in a session the
+	// larger of this and KeepAlive counts, from then on this.
+	KeepAliveOf func(device uint32) time.Duration
+	// SnapshotEvery is the time between full presence files. Default 5 minutes.
+	SnapshotEvery time.Duration
+	// Flush is the least time between two presence deltas, and the most that
+	// results wait for company; they do not wait longer than a 25th of it unless
+	// the disk is slower. Default 250 ms.
+	Flush time.Duration
+	// Spread is the time over which agents are told to spread a reconnect.
+	// Default 5 s.
+	Spread time.Duration
+	// Grace is how long a stop waits for Drop. Default 10 s.
+	Grace time.Duration
+
+	Limits Limits
+	Log    *slog.Logger // default slog.Default()
+}
+
+// Limits bound what agents and strangers can make a listener hold. A zero field
+// means the default.
+type Limits struct {
+	Sessions   int // signed-in devices; default 20,000. Connections are at most Handshakes more
+	Handshakes int // TLS handshakes under way; default 256, more wait in the backlog
+	PerAddress int // connections of one address that have not signed in; default 128
+	Operations int // open operations; default 10,000
+
+	MessageRate  float64 // messages a second that are read of one session; default 50
+	MessageBurst int     // and how many at once; default 2,048
+
+	HTTPS     int     // connections of the HTTPS port; default 512
+	JoinRate  float64 // join requests a second of one address; default 20
+	JoinBurst int     // and how many at once; default 200
+
+	PendingRows  int // results that wait for the disk; default 100,000
+	PendingBytes int // and their size in bytes; default 64 MiB
+}
+
+// times is how long a listener waits for others. They are not settings; tests on
+// a busy machine are more patient.
+type times struct {
+	handshake time.Duration // for a TLS handshake
+	signIn    time.Duration // for the first message
+	whole     time.Duration // that a sign-in waits for the feed to be whole
+	write     time.Duration // for one write to an agent
+	close     time.Duration // for the last words to an agent
+}
+
+var usual = times{handshake: 5 * time.Second, signIn: 5 * time.Second, whole: 10 * time.Second,
+	write: 10 * time.Second, close: 500 * time.Millisecond}
+
+// Bounds that are not settings.
+const (
+	queueFrames = 4096    // that wait for one agent
+	queueBytes  = 2 << 20 // and their size
+	keepBuffer  = 4 << 10 // largest read buffer that a quiet session keeps
+	readBuffer  = 4 << 10
+
+	fileRows  = 5000    // result rows in one file
+	fileBytes = 2 << 20 // of records in one file
+
+	frameCache = 64 << 20 // bytes of encoded task frames that are kept
+)
+
+func (c Config) check() error {
+	switch {
+	case c.Site == "" || c.Name == "":
+		return errors.New("configure listener: site or name is missing")
+	case len(c.Certificate.Certificate) == 0 || c.ClientCAs == nil:
+		return errors.New("configure listener: certificate or client CAs are missing")
+	case c.Drop == nil || c.Feed == nil || c.Beacon == nil || c.Policy == nil:
+		return errors.New("configure listener: drop, feed, beacon and policy must be set")
+	}
+	return nil
+}
+
+func (c Config) withDefaults() Config {
+	orDefault(&c.KeepAlive, 15*time.Minute)
+	orDefault(&c.SnapshotEvery, 5*time.Minute)
+	orDefault(&c.Flush, 250*time.Millisecond)
+	orDefault(&c.Spread, 5*time.Second)
+	orDefault(&c.Grace, 10*time.Second)
+	if c.KeepAliveOf == nil {
+		c.KeepAliveOf = func(uint32) time.Duration { return 0 }
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	l := &c.Limits
+	orDefault(&l.Sessions, 20_000)
+	orDefault(&l.Handshakes, 256)
+	orDefault(&l.PerAddress, 128)
+	orDefault(&l.Operations, 10_000)
+	orDefault(&l.MessageRate, 50)
+	orDefault(&l.MessageBurst, 2048)
+	orDefault(&l.HTTPS, 512)
+	orDefault(&l.JoinRate, 20)
+	orDefault(&l.JoinBurst, 200)
+	orDefault(&l.PendingRows, 100_000)
+	orDefault(&l.PendingBytes, 64<<20)
+	return c
+}
+
+func orDefault[N int | float64 | time.Duration](v *N, def N) {
+	if *v <= 0 {
+		*v = def
+	}
+}

@@ -1,0 +1,232 @@
+package listener
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"mime"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/bugle-fleet/bugle/listener/wire"
+)
+
+// JoinRefused is an error of [Config.Join] that the device is told.
+type JoinRefused struct {
+	Status int    // an HTTP status, 400 to 599
+	Title  string // the same for every refusal of this kind
+	Detail string // what is wrong with this one, for people
+}
+
+func (e *JoinRefused) Error() string { return "join refused: " + e.Title + ": " + e.Detail }
+
+// Handler returns what the HTTPS port serves: POST [wire.JoinPath] for devices
+// that have no certificate yet, and GET /livez. Errors are problems by RFC 9457
+// ([wire.JoinError]).
+func (l *Listener) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Write([]byte("ok\n"))
+	})
+	mux.HandleFunc(wire.JoinPath, l.join)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		problem(w, &JoinRefused{http.StatusNotFound, "Not found", "there is nothing at " + r.URL.Path})
+	})
+	return mux
+}
+
+func (l *Listener) join(w http.ResponseWriter, r *http.Request) {
+	address := peerOf(r)
+	reply, err := l.answerJoin(w, r, address)
+	if err == nil {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		json.NewEncoder(w).Encode(reply)
+		return
+	}
+	var no *JoinRefused
+	if !errors.As(err, &no) {
+		l.cfg.Log.Error("join failed", "listener", l.cfg.Name, "address", address, "err", err)
+		no = &JoinRefused{http.StatusServiceUnavailable, "Try again later", "the site cannot take devices at the moment"}
+	}
+	l.refuse("join", address, no.Title)
+	problem(w, no)
+}
+
+func (l *Listener) answerJoin(w http.ResponseWriter, r *http.Request, address string) (wire.JoinReply, error) {
+	var none wire.JoinReply
+	if l.cfg.Join == nil {
+		return none, &JoinRefused{http.StatusNotFound, "Not found", "devices cannot join at this listener"}
+	}
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		return none, &JoinRefused{http.StatusMethodNotAllowed, "Method not allowed", "a join request is a POST"}
+	}
+	if !l.joins.allow(address, time.Now()) {
+		w.Header().Set("Retry-After", "5")
+		return none, &JoinRefused{http.StatusTooManyRequests, "Too many requests", "too many join requests come from this address"}
+	}
+	req, err := readJoin(w, r)
+	if err != nil {
+		return none, err
+	}
+	return l.cfg.Join(r.Context(), req, address)
+}
+
+func readJoin(w http.ResponseWriter, r *http.Request) (req wire.JoinRequest, err error) {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return req, &JoinRefused{http.StatusUnsupportedMediaType, "Unsupported media type", "a join request is application/json"}
+	}
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, wire.MaxJoin))
+	err = d.Decode(&req)
+	if err == nil && d.More() {
+		err = errors.New("more than one value")
+	}
+	var long *http.MaxBytesError
+	switch {
+	case errors.As(err, &long):
+		return req, &JoinRefused{http.StatusRequestEntityTooLarge, "Request too large", fmt.Sprintf("a join request has at most %d bytes", wire.MaxJoin)}
+	case err != nil:
+		return req, &JoinRefused{http.StatusBadRequest, "Malformed request", "body is not a join request in JSON"}
+	}
+	return req, nil
+}
+
+func problem(w http.ResponseWriter, no *JoinRefused) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(no.Status)
+	json.NewEncoder(w).Encode(&wire.JoinError{Title: no.Title, Status: no.Status, Detail: no.Detail})
+}
+
+func peerOf(r *http.Request) string {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return addressOf(net.TCPAddrFromAddrPort(ap))
+}
+
+const maxJoinAddresses = 4096
+
+// joins caps the join requests of each address.
+type joins struct {
+	every float64 // requests a second
+	burst int
+
+	mu        sync.Mutex
+	addresses map[string]*rate.Limiter
+}
+
+func (j *joins) allow(address string, now time.Time) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	lim := j.addresses[address]
+	if lim == nil {
+		if len(j.addresses) >= maxJoinAddresses {
+			j.forget(now)
+		}
+		if len(j.addresses) >= maxJoinAddresses {
+			return false
+		}
+		if j.addresses == nil {
+			j.addresses = make(map[string]*rate.Limiter)
+		}
+		lim = rate.NewLimiter(rate.Limit(j.every), j.burst)
+		j.addresses[address] = lim
+	}
+	return lim.AllowN(now, 1)
+}
+
+// forget drops the addresses that have been quiet for so long that they may do
+// all that a new one may.
+func (j *joins) forget(now time.Time) {
+	for a, lim := range j.addresses {
+		if lim.TokensAt(now) >= float64(j.burst) {
+			delete(j.addresses, a)
+		}
+	}
+}
+
+const httpsStop = 2 * time.Second
+
+// serveHTTPS serves the HTTPS port until ctx ends.
+func (l *Listener) serveHTTPS(ctx context.Context, https net.Listener) error {
+	if https == nil {
+		return nil
+	}
+	srv := &http.Server{
+		Handler:           l.Handler(),
+		TLSConfig:         httpsConfig(&l.cfg),
+		ReadHeaderTimeout: l.times.handshake,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       30 * time.Second,
+		MaxHeaderBytes:    8 << 10,
+		ErrorLog:          slog.NewLogLogger(l.cfg.Log.Handler(), slog.LevelDebug),
+	}
+	served := start(func() error {
+		return srv.ServeTLS(&fewAtATime{https, make(chan struct{}, l.cfg.Limits.HTTPS)}, "", "")
+	})
+	stopped := make(chan struct{})
+	release := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), httpsStop)
+		defer cancel()
+		if srv.Shutdown(last) != nil {
+			srv.Close()
+		}
+	})
+	err := served()
+	if release() { // ctx has not ended: the socket failed
+		return fmt.Errorf("serve https: %w", err)
+	}
+	<-stopped
+	return nil
+}
+
+// httpsConfig checks a client certificate if one is given.
+func httpsConfig(cfg *Config) *tls.Config {
+	return &tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		Certificates: []tls.Certificate{cfg.Certificate},
+		ClientAuth:   tls.VerifyClientCertIfGiven,
+		ClientCAs:    cfg.ClientCAs,
+	}
+}
+
+// fewAtATime leaves connections in the backlog while many are open.
+type fewAtATime struct {
+	net.Listener
+	open chan struct{}
+}
+
+func (f *fewAtATime) Accept() (net.Conn, error) {
+	f.open <- struct{}{}
+	c, err := f.Listener.Accept()
+	if err != nil {
+		<-f.open
+		return nil, err
+	}
+	return &counted{Conn: c, done: func() { <-f.open }}, nil
+}
+
+type counted struct {
+	net.Conn
+	once sync.Once
+	done func()
+}
+
+func (c *counted) Close() error {
+	defer c.once.Do(c.done)
+	return c.Conn.Close()
+}

@@ -1,0 +1,183 @@
+package listener
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/bugle-fleet/bugle/inbox/box"
+)
+
+// A Listener serves the agents of a site. Make one with [New]; it serves once.
+type Listener struct {
+	cfg   Config
+	tls   *tls.Config
+	times times
+	count counters
+
+	table    *table
+	results  *spool[box.ResultRow]
+	facts    *spool[box.DiscoveryRecord]
+	presence *presence
+	status   *status
+	files    *files
+	joins    joins
+
+	door     door
+	slots    chan struct{} // one per handshake under way
+	sessions sync.WaitGroup
+
+	whole     chan struct{} // closed when the feed has been whole once
+	wholeOnce sync.Once
+	retime    chan struct{} // one slot: the next release may be sooner
+	begun     atomic.Bool
+	stopping  <-chan struct{} // closed when a stop begins
+}
+
+// New makes a listener that does not serve yet.
+func New(cfg Config) (*Listener, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	lim := cfg.Limits
+	l := &Listener{cfg: cfg, times: usual, tls: tlsConfig(&cfg), table: newTable(lim.Operations), status: newStatus(cfg.Flush),
+		door: door{most: lim.PerAddress, within: make(map[string]int)}, slots: make(chan struct{}, lim.Handshakes),
+		whole: make(chan struct{}), retime: make(chan struct{}, 1)}
+	l.files = &files{write: cfg.Drop, log: cfg.Log.With("listener", cfg.Name, "epoch", cfg.Epoch), message: l.status.message}
+	l.status.files = l.files
+	gather := cfg.Flush / 25
+	l.results = newSpool(l.files, gather, fileRows, lim.PendingRows, lim.PendingBytes, packResults)
+	l.facts = newSpool(l.files, gather, fileRows, lim.PendingRows, lim.PendingBytes, packFacts)
+	l.presence = newPresence(l.files, cfg.SnapshotEvery, cfg.Flush)
+	l.joins = joins{every: lim.JoinRate, burst: lim.JoinBurst}
+	return l, nil
+}
+
+var errServed = errors.New("serve agents: a listener serves only once")
+
+// Serve serves agents on tcp, and joining devices on https unless it is nil,
+// until ctx ends or a socket fails. It owns both sockets. Then it stops, in this
+// order, and returns:
+//
+//  1. Nobody is let in any more.
+//  2. Every agent is told to go away and when to come back.
+//  3. Results, inventory and presence are dropped; every device that was signed
+//     in is reported as offline because the listener stopped.
+//  4. The status file says that the listener stopped.
+//
+// It waits for [Config.Drop] as long as Config.Grace allows; an error that says
+// "drop" means that not all of this is on disk. What was acknowledged is.
+func (l *Listener) Serve(ctx context.Context, tcp, https net.Listener) error {
+	if l.begun.Swap(true) {
+		return errServed
+	}
+	intake, stopIntake := context.WithCancel(ctx)
+	defer stopIntake()
+	l.stopping = intake.Done()
+	hard, abandon := context.WithCancel(context.WithoutCancel(ctx))
+	defer abandon()
+	l.status.record(box.StatusRecord{Type: box.Started, Version: l.cfg.Version, Address: tcp.Addr().String()})
+	reports := l.report(hard)
+	status := start(func() error { return l.status.run(hard) })
+	serving := l.serveAll(intake, stopIntake, tcp, https)
+
+	<-intake.Done()
+	tcp.Close()
+	err := serving()
+	defer time.AfterFunc(l.cfg.Grace, abandon).Stop()
+	l.dismissAll()
+	l.results.stop()
+	l.facts.stop()
+	close(l.presence.stopped)
+	err = errors.Join(err, reports())
+	l.status.tell()
+	now := time.Now()
+	l.status.put(item[box.StatusRecord]{row: box.StatusRecord{Type: box.Stopped, At: now}, size: rowSize, at: now}, hard.Done())
+	l.status.stop()
+	return errors.Join(err, status())
+}
+
+func (l *Listener) stops() bool {
+	select {
+	case <-l.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+// report runs what drops files; the function it returns waits for their end.
+func (l *Listener) report(hard context.Context) (wait func() error) {
+	return together(
+		func() error { return l.results.run(hard) },
+		func() error { return l.facts.run(hard) },
+		func() error {
+			select {
+			case <-l.whole:
+				return l.presence.run(hard)
+			case <-l.presence.stopped:
+				return nil
+			}
+		})
+}
+
+// serveAll runs what lets agents and updates in, until intake ends; the first
+// that fails ends it. The function it returns waits for their end.
+func (l *Listener) serveAll(intake context.Context, stop func(), tcp, https net.Listener) (wait func() error) {
+	orStop := func(f func() error) func() error {
+		return func() error {
+			err := f()
+			if err != nil {
+				stop()
+			}
+			return err
+		}
+	}
+	return together(
+		orStop(func() error { return l.accept(intake, tcp) }),
+		orStop(func() error { return l.serveHTTPS(intake, https) }),
+		func() error { l.follow(intake); return nil },
+		func() error { l.release(intake); return nil },
+		func() error { l.status.minutes(intake); return nil })
+}
+
+// dismissAll tells every agent to go away and waits until all are.
+func (l *Listener) dismissAll() {
+	for _, s := range l.table.close() {
+		s.goAway()
+	}
+	l.sessions.Wait()
+}
+
+// start runs f; the function it returns waits for its end.
+func start(f func() error) (wait func() error) {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	return func() error { return <-done }
+}
+
+func together(fs ...func() error) (wait func() error) {
+	waits := make([]func() error, len(fs))
+	for i, f := range fs {
+		waits[i] = start(f)
+	}
+	return func() error {
+		var all error
+		for _, w := range waits {
+			all = errors.Join(all, w())
+		}
+		return all
+	}
+}
+
+// settled notes that a session got what a push had for it, or never will.
+func (l *Listener) settled(op *operation, now time.Time) {
+	if took, last := op.settled(now); last {
+		l.count.lastPush.Store(uint64(took))
+	}
+}

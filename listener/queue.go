@@ -1,0 +1,229 @@
+package listener
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/bugle-fleet/bugle/listener/wire"
+)
+
+// A queue is what waits for one agent: frames that are ready, and operations
+// whose frames are made when their turn comes, for an open operation costs a
+// session no more than a pointer. Frames go first.
+type queue struct {
+	frames [][]byte
+	bytes  int
+	tasks  []delivery
+}
+
+type delivery struct {
+	op   *operation
+	push bool // at the release, which is timed
+}
+
+// add takes a frame; false means that too much waits already.
+func (q *queue) add(frame []byte) bool {
+	if len(q.frames) >= queueFrames || q.bytes+len(frame) > queueBytes {
+		return false
+	}
+	q.frames = append(q.frames, frame)
+	q.bytes += len(frame)
+	return true
+}
+
+// finish drops the tasks that wait, and returns those of a push. The last words,
+// if there are any, follow the frames that wait; a blocked device gets nothing
+// but them.
+func (q *queue) finish(words *wire.Close) (unsent []*operation) {
+	for _, d := range q.tasks {
+		if d.push {
+			unsent = append(unsent, d.op)
+		}
+	}
+	q.tasks = nil
+	if words == nil || words.Code == wire.Blocked {
+		q.frames, q.bytes = nil, 0
+	}
+	if words != nil {
+		if f, err := wire.Append(nil, words); err == nil {
+			q.frames = append(q.frames, f)
+		}
+	}
+	return unsent
+}
+
+// welcome queues the first message; the writer does not run yet.
+func (s *session) welcome(m *wire.Welcome) { s.reply(m) }
+
+// reply queues a message for the agent. One that does not read is cut.
+func (s *session) reply(m wire.Message) {
+	f, err := wire.Append(nil, m)
+	if err != nil {
+		s.l.cfg.Log.Error("encode message", "device", s.device, "err", err)
+		return
+	}
+	s.mu.Lock()
+	ok := s.ended || s.queue.add(f)
+	s.mu.Unlock()
+	if !ok {
+		s.tooSlow()
+		return
+	}
+	s.signal()
+}
+
+// deliver queues an operation. There are never more than the table holds.
+func (s *session) deliver(op *operation, push bool) {
+	s.mu.Lock()
+	ended := s.ended
+	if !ended {
+		s.queue.tasks = append(s.queue.tasks, delivery{op, push})
+	}
+	s.mu.Unlock()
+	if ended && push {
+		s.l.settled(op, time.Now())
+	}
+	s.signal()
+}
+
+func (s *session) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (s *session) tooSlow() {
+	if !s.end(reasonClosed, nil) {
+		return
+	}
+	s.l.count.tooSlow.Add(1)
+	s.l.cfg.Log.Warn("agent does not read, session is cut", "device", s.device, "address", s.address)
+	s.l.status.message(msgTooSlow, s.device, "session ended: the agent did not read")
+}
+
+// write sends what is queued until the session has ended and its last words are
+// said.
+func (s *session) write() {
+	defer close(s.written)
+	for {
+		frames, next, ended := s.take()
+		var err error
+		switch {
+		case len(frames) > 0:
+			err = s.sendFrames(frames)
+		case next.op != nil:
+			err = s.sendTask(next)
+		case ended:
+			s.conn.CloseWrite()
+			return
+		default:
+			select {
+			case <-s.wake:
+			case <-s.gone:
+			}
+		}
+		if err != nil {
+			s.writeFailed(err)
+			return
+		}
+	}
+}
+
+// take removes what is to be written next.
+func (s *session) take() (frames [][]byte, next delivery, ended bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := &s.queue
+	switch {
+	case len(q.frames) > 0:
+		frames = q.frames
+		q.frames, q.bytes = nil, 0
+	case len(q.tasks) > 0:
+		next = q.tasks[0]
+		if q.tasks = q.tasks[1:]; len(q.tasks) == 0 {
+			q.tasks = nil
+		}
+	}
+	return frames, next, s.ended
+}
+
+const writeChunk = 32 << 10
+
+var scratch = sync.Pool{New: func() any { b := make([]byte, 0, 2*writeChunk); return &b }}
+
+// sendFrames writes frames, small ones together.
+func (s *session) sendFrames(frames [][]byte) error {
+	if len(frames) == 1 {
+		return s.send(frames[0])
+	}
+	b := scratch.Get().(*[]byte)
+	defer scratch.Put(b)
+	buf := (*b)[:0]
+	for _, f := range frames {
+		if len(buf) > 0 && len(buf)+len(f) > writeChunk {
+			if err := s.send(buf); err != nil {
+				return err
+			}
+			buf = buf[:0]
+		}
+		buf = append(buf, f...)
+	}
+	*b = buf[:0]
+	return s.send(buf)
+}
+
+// sendTask sends an operation if it is still due, which is decided here and now,
+// and reports it.
+func (s *session) sendTask(d delivery) error {
+	if d.push {
+		defer func() { s.l.settled(d.op, time.Now()) }()
+	}
+	now := time.Now()
+	if !d.op.due(s.device, now) {
+		return nil
+	}
+	f, err := d.op.frame(s.device, &s.l.table.room)
+	if err != nil {
+		s.l.cfg.Log.Error("encode task", "operation", d.op.task.Operation, "err", err)
+		return nil
+	}
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	if err := s.send(f); err != nil {
+		return err
+	}
+	s.l.count.pushes.Add(1)
+	s.l.sent(d.op, s.device, now)
+	return nil
+}
+
+func (s *session) send(b []byte) error {
+	s.mu.Lock()
+	if !s.ended {
+		s.conn.SetWriteDeadline(time.Now().Add(s.l.times.write))
+	}
+	s.mu.Unlock()
+	_, err := s.conn.Write(b)
+	return err
+}
+
+// writeFailed ends the session; if it has ended before, this is its last word.
+func (s *session) writeFailed(err error) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		s.tooSlow()
+	}
+	s.end(reasonClosed, nil)
+	s.raw.Close()
+}
+
+func (s *session) over() bool {
+	select {
+	case <-s.gone:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,221 @@
+package listener
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/bugle-fleet/bugle/inbox/box"
+)
+
+// A spool collects rows and drops them as files, one file at a time: the rows
+// that come while a file is being written are the next file. What a row promises
+// to its sender happens in done, once the row is durable.
+type spool[R any] struct {
+	gather    time.Duration // that the first row of a file waits for company
+	perFile   int           // rows
+	maxRows   int           // that are held, the file under way included
+	maxBytes  int
+	pack      func([]R) box.Contents
+	files     *files
+	mu        sync.Mutex
+	waiting   []item[R]
+	rows      int // held
+	bytes     int
+	full      chan struct{} // closed when a file has made room
+	wake      chan struct{} // one slot: waiting has changed
+	stopped   chan struct{} // no more rows come
+	stopsOnce sync.Once
+}
+
+type item[R any] struct {
+	row  R
+	size int // in bytes, about
+	at   time.Time
+	done func() // or nil
+}
+
+func newSpool[R any](f *files, gather time.Duration, perFile, maxRows, maxBytes int, pack func([]R) box.Contents) *spool[R] {
+	return &spool[R]{gather: gather, perFile: perFile, maxRows: maxRows, maxBytes: maxBytes, pack: pack, files: f,
+		full: make(chan struct{}), wake: make(chan struct{}, 1), stopped: make(chan struct{})}
+}
+
+// offer takes a row if there is room; if not, the channel it returns is closed
+// once there is some.
+func (s *spool[R]) offer(it item[R]) (full <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rows > 0 && (s.rows >= s.maxRows || s.bytes+it.size > s.maxBytes) {
+		return s.full
+	}
+	s.rows++
+	s.bytes += it.size
+	s.waiting = append(s.waiting, it)
+	if n := len(s.waiting); n == 1 || n == s.perFile {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+// put waits for room; false means that gone was closed first and the row was not
+// taken.
+func (s *spool[R]) put(it item[R], gone <-chan struct{}) bool {
+	for {
+		full := s.offer(it)
+		if full == nil {
+			return true
+		}
+		select {
+		case <-full:
+		case <-gone:
+			return false
+		}
+	}
+}
+
+// held is how many rows wait, the file under way included.
+func (s *spool[R]) held() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rows
+}
+
+// stop says that no more rows come; run ends when the last file is durable.
+func (s *spool[R]) stop() { s.stopsOnce.Do(func() { close(s.stopped) }) }
+
+// run drops files until the spool is stopped and empty. It fails only when ctx
+// ends, with rows that are not on disk.
+func (s *spool[R]) run(ctx context.Context) error {
+	for s.await() {
+		batch := s.take()
+		rows := make([]R, len(batch))
+		for i := range batch {
+			rows[i] = batch[i].row
+		}
+		if err := s.files.drop(ctx, s.pack(rows), batch[0].at, batch[len(batch)-1].at); err != nil {
+			return err
+		}
+		for i := range batch {
+			if batch[i].done != nil {
+				batch[i].done()
+			}
+		}
+		s.free(batch)
+	}
+	return nil
+}
+
+// await waits until there is a file to write; false means there will be none.
+func (s *spool[R]) await() bool {
+	for {
+		n, wait := s.due(time.Now())
+		if n > 0 && wait <= 0 {
+			return true
+		}
+		var timer <-chan time.Time
+		if n > 0 {
+			t := time.NewTimer(wait)
+			defer t.Stop()
+			timer = t.C
+		}
+		select {
+		case <-timer:
+		case <-s.wake:
+		case <-s.stopped:
+			n, _ := s.due(time.Now())
+			return n > 0
+		}
+	}
+}
+
+func (s *spool[R]) due(now time.Time) (n int, wait time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch n = len(s.waiting); {
+	case n == 0 || n >= s.perFile:
+		return n, 0
+	default:
+		return n, s.waiting[0].at.Add(s.gather).Sub(now)
+	}
+}
+
+func (s *spool[R]) take() []item[R] {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, size := 0, 0
+	for n < min(len(s.waiting), s.perFile) {
+		size += s.waiting[n].size
+		if n > 0 && size > fileBytes {
+			break
+		}
+		n++
+	}
+	batch := s.waiting[:n:n]
+	if s.waiting = s.waiting[n:]; len(s.waiting) == 0 {
+		s.waiting = nil
+	}
+	return batch
+}
+
+func (s *spool[R]) free(batch []item[R]) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rows -= len(batch)
+	for i := range batch {
+		s.bytes -= batch[i].size
+	}
+	close(s.full)
+	s.full = make(chan struct{})
+}
+
+// files drops files, again and again until each is durable, and says so when
+// that begins to fail and when it works again.
+type files struct {
+	write   func(c box.Contents, from, to time.Time) error
+	log     *slog.Logger
+	message func(n messageNumber, device uint32, text string)
+
+	dropped, failed atomic.Uint64
+	failing         atomic.Bool
+}
+
+const (
+	dropBackOff    = 50 * time.Millisecond
+	maxDropBackOff = 5 * time.Second
+)
+
+// drop returns once c is durable, or with an error when ctx ends first.
+func (f *files) drop(ctx context.Context, c box.Contents, from, to time.Time) error {
+	for wait := dropBackOff; ; wait = min(2*wait, maxDropBackOff) {
+		err := f.write(c, from, to)
+		f.note(c, err)
+		if err == nil {
+			return nil
+		}
+		if !sleep(ctx, wait) {
+			return fmt.Errorf("drop %d records: %w", c.Len(), err)
+		}
+	}
+}
+
+func (f *files) note(c box.Contents, err error) {
+	if err != nil {
+		f.failed.Add(1)
+		if !f.failing.Swap(true) {
+			f.log.Error("files cannot be dropped; results are not acknowledged until they can", "records", c.Len(), "err", err)
+			f.message(msgDropFails, 0, err.Error())
+		}
+		return
+	}
+	f.dropped.Add(1)
+	if f.failing.Swap(false) {
+		f.log.Info("files can be dropped again")
+		f.message(msgDropWorks, 0, "files can be dropped again")
+	}
+}

@@ -1,0 +1,191 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bugle-fleet/bugle/inbox/box"
+	"github.com/bugle-fleet/bugle/listener/wire/task"
+)
+
+// spoolBubble runs f with a spool of results in fake time.
+func spoolBubble(t *testing.T, perFile, maxRows, maxBytes int, f func(s *spool[box.ResultRow], folder *spoolFolder)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		folder := &spoolFolder{changed: make(chan struct{})}
+		said := 0
+		fs := &files{write: folder.drop, log: quiet(), message: func(messageNumber, uint32, string) { said++ }}
+		s := newSpool(fs, 10*time.Millisecond, perFile, maxRows, maxBytes, packResults)
+		wait := start(func() error { return s.run(t.Context()) })
+		f(s, folder)
+		s.stop()
+		if err := wait(); err != nil {
+			t.Error(err)
+		}
+		if s.held() != 0 || s.bytes != 0 {
+			t.Errorf("at the end %d rows of %d bytes are held", s.held(), s.bytes)
+		}
+	})
+}
+
+func row(device uint32, state task.State, done func()) item[box.ResultRow] {
+	return item[box.ResultRow]{row: box.ResultRow{Result: task.Result{Device: device, State: state}}, size: 100, at: time.Now(), done: done}
+}
+
+func sizes(files []box.Contents) (n []int) {
+	for _, c := range files {
+		n = append(n, c.Len())
+	}
+	return n
+}
+
+func TestSpoolGathers(t *testing.T) {
+	spoolBubble(t, 5, 100, 1e6, func(s *spool[box.ResultRow], folder *spoolFolder) {
+		s.offer(row(1, task.Delivered, nil))
+		pass(9 * time.Millisecond)
+		s.offer(row(2, task.Delivered, nil))
+		if n := len(folder.all()); n != 0 {
+			t.Fatalf("%d files before the first row has waited", n)
+		}
+		pass(time.Millisecond)
+		for d := range uint32(5) { // a full file does not wait
+			s.offer(row(d+3, task.Delivered, nil))
+		}
+		synctest.Wait()
+		if got := sizes(folder.all()); !equal(got, []int{2, 5}) {
+			t.Fatalf("files of %v rows", got)
+		}
+	})
+}
+
+// What comes while a file is being written is the next file, which does not wait
+// again.
+func TestSpoolCommitsInGroups(t *testing.T) {
+	spoolBubble(t, 100, 100, 1e6, func(s *spool[box.ResultRow], folder *spoolFolder) {
+		folder.breaks(errors.New("slow"))
+		var acked atomic.Int32
+		s.offer(row(1, task.Delivered, func() { acked.Add(1) }))
+		pass(15 * time.Millisecond) // the file is under way and will be tried again after 50 ms
+		for d := range uint32(9) {
+			s.offer(row(d+2, task.Delivered, func() { acked.Add(1) }))
+		}
+		pass(20 * time.Millisecond)
+		folder.breaks(nil)
+		if acked.Load() != 0 {
+			t.Fatal("acknowledged before it was durable")
+		}
+		pass(30 * time.Millisecond)
+		if got := sizes(folder.all()); !equal(got, []int{1, 9}) || acked.Load() != 10 {
+			t.Fatalf("files of %v rows, %d acknowledged", got, acked.Load())
+		}
+	})
+}
+
+func TestSpoolIsBounded(t *testing.T) {
+	for name, bound := range map[string]struct{ rows, bytes int }{"rows": {3, 1e6}, "bytes": {1e6, 300}} {
+		t.Run(name, func(t *testing.T) {
+			spoolBubble(t, 100, bound.rows, bound.bytes, func(s *spool[box.ResultRow], folder *spoolFolder) {
+				folder.breaks(errors.New("full"))
+				for d := range uint32(3) {
+					if full := s.offer(row(d+1, task.Delivered, nil)); full != nil {
+						t.Fatalf("row %d is not taken", d+1)
+					}
+				}
+				if full := s.offer(row(9, task.Delivered, nil)); full == nil {
+					t.Fatal("more is taken than may be held")
+				}
+				gone := make(chan struct{})
+				close(gone)
+				if s.put(row(9, task.Delivered, nil), gone) {
+					t.Fatal("taken from a session that has ended")
+				}
+				taken := start(func() error {
+					if !s.put(row(9, task.Delivered, nil), nil) {
+						return errors.New("not taken")
+					}
+					return nil
+				})
+				pass(time.Second)
+				folder.breaks(nil)
+				if err := taken(); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
+}
+
+func TestSpoolSplitsBySize(t *testing.T) {
+	spoolBubble(t, 100, 100, 100<<20, func(s *spool[box.ResultRow], folder *spoolFolder) {
+		for d := range uint32(5) {
+			it := row(d+1, task.Failed, nil)
+			it.size = fileBytes/2 - 1
+			s.offer(it)
+		}
+		pass(time.Second)
+		if got := sizes(folder.all()); !equal(got, []int{2, 2, 1}) {
+			t.Fatalf("files of %v rows", got)
+		}
+	})
+}
+
+// The same transition twice in one file is said once; both senders are answered.
+func TestPackResults(t *testing.T) {
+	spoolBubble(t, 100, 100, 1e6, func(s *spool[box.ResultRow], folder *spoolFolder) {
+		var acked atomic.Int32
+		for _, st := range []task.State{task.Sent, task.Delivered, task.Sent, task.Delivered, task.Running} {
+			s.offer(row(1, st, func() { acked.Add(1) }))
+		}
+		s.offer(row(2, task.Sent, nil))
+		pass(time.Second)
+		if got := rowsOf(folder.all(), 1); !equal(got, []task.State{task.Sent, task.Delivered, task.Running}) || acked.Load() != 5 {
+			t.Fatalf("rows %v, %d acknowledged", got, acked.Load())
+		}
+		if got := rowsOf(folder.all(), 2); len(got) != 1 {
+			t.Fatalf("rows %v", got)
+		}
+	})
+}
+
+func TestDropGivesUpAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		folder := &spoolFolder{changed: make(chan struct{})}
+		cause := errors.New("full")
+		folder.breaks(cause)
+		var said []messageNumber
+		fs := &files{write: folder.drop, log: quiet(), message: func(n messageNumber, _ uint32, _ string) { said = append(said, n) }}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := fs.drop(ctx, &box.Status{}, time.Now(), time.Now()); !errors.Is(err, cause) {
+			t.Fatalf("got %v", err)
+		}
+		// 50 ms, doubled up to 5 s: some 18 attempts in a minute.
+		if folder.tried < 12 || folder.tried > 20 || !equal(said, []messageNumber{msgDropFails}) {
+			t.Fatalf("%d attempts, said %v", folder.tried, said)
+		}
+	})
+}
+
+func TestStatusIsBounded(t *testing.T) {
+	s := newStatus(time.Second)
+	for i := range 2 * maxRefused {
+		s.refuse("listener", fmt.Sprint(i), "not TLS")
+	}
+	if n := len(s.refused); n != maxRefused+1 || s.refused[refusal{"listener", otherAddresses, "not TLS"}] != maxRefused {
+		t.Fatalf("%d addresses are counted", n)
+	}
+	for range 3 {
+		for d := range uint32(2 * maxRepeated) {
+			s.message(msgTooSlow, d, strings.Repeat("x", 10))
+		}
+	}
+	if n := s.held(); n != maxRepeated {
+		t.Fatalf("%d messages are held", n)
+	}
+}

@@ -1,0 +1,62 @@
+package listener
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Stats are the listener's figures at one moment. Fields that are not said to be
+// current count since the start.
+type Stats struct {
+	Connections int // current, signed in or not
+	Handshakes  int // current
+	Sessions    int // current: devices that are signed in
+	Operations  int // current: open ones
+	Blocked     int // current: blocked devices that the feed told of
+	Whole       bool
+
+	SignIns   uint64
+	Refused   uint64 // connections not signed in or broken off for a protocol error, and join requests not granted
+	Displaced uint64
+	TooSlow   uint64 // sessions cut because the agent did not read
+
+	Pushes   uint64        // tasks sent, replays included
+	Results  uint64        // taken from agents
+	Unknown  uint64        // of them final ones of operations that are not open
+	LastPush time.Duration // from the release of the last operation to its last session
+
+	PendingResults   int // current: rows that are not on disk
+	PendingInventory int // current: devices' facts that are not on disk
+	PendingStatus    int // current
+	SentLost         uint64
+
+	Drops       uint64 // files
+	FailedDrops uint64
+	DropFailing bool // current: the last attempt failed
+}
+
+type counters struct {
+	connections, handshakes                         atomic.Int64
+	signIns, refused, displaced, tooSlow            atomic.Uint64
+	pushes, results, unknownOps, sentLost, lastPush atomic.Uint64
+}
+
+// Stats returns the listener's figures.
+func (l *Listener) Stats() Stats {
+	c := &l.count
+	s := Stats{
+		Connections: int(c.connections.Load()), Handshakes: int(c.handshakes.Load()),
+		SignIns: c.signIns.Load(), Refused: c.refused.Load(), Displaced: c.displaced.Load(), TooSlow: c.tooSlow.Load(),
+		Pushes: c.pushes.Load(), Results: c.results.Load(), Unknown: c.unknownOps.Load(),
+		LastPush: time.Duration(c.lastPush.Load()), SentLost: c.sentLost.Load(),
+		PendingResults: l.results.held(), PendingInventory: l.facts.held(), PendingStatus: l.status.held(),
+		Drops: l.files.dropped.Load(), FailedDrops: l.files.failed.Load(), DropFailing: l.files.failing.Load(),
+	}
+	s.Operations, s.Sessions, s.Blocked = l.table.counts()
+	select {
+	case <-l.whole:
+		s.Whole = true
+	default:
+	}
+	return s
+}
