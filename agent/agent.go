@@ -1,0 +1,213 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/bugle-fleet/bugle/agent/action"
+	"github.com/bugle-fleet/bugle/listener/wire"
+	"github.com/bugle-fleet/bugle/listener/wire/task"
+)
+
+// An Agent is one device of a site. Make it with [Open].
+type Agent struct {
+	cfg     Config
+	dir     string
+	lock    *os.File
+	id      *credentials
+	ledger  *ledger
+	clock   *siteClock
+	actions map[string]action.Description
+	policy  policyStore
+	status  statusFileWriter
+
+	serial  uint64 // of the newest session; Run's goroutine owns it
+	current atomic.Pointer[session]
+	joined  chan struct{} // guarded by mu: closed when a session begins
+
+	workers chan struct{} // one token for each task that runs
+	alone   chan struct{} // one token for the class Alone
+	working sync.WaitGroup
+
+	mu       sync.Mutex
+	held     map[task.ID]bool // tasks that wait or run
+	dropped  bool             // a task was not taken; it comes again with the next sign-in
+	refusals map[task.ID]*report
+	stop     context.CancelFunc // ends the work of Run
+	work     context.Context
+	settled  bool // what an earlier stop interrupted is on record
+}
+
+// Open takes the folder for this process and reads what is in it. The error
+// wraps [ErrNotJoined] if nobody joined there, [ErrInUse] if another process has
+// it. Call Close when done.
+func Open(dir string, cfg Config) (*Agent, error) {
+	cfg = cfg.withDefaults()
+	id, err := loadCredentials(dir)
+	if err != nil {
+		return nil, err
+	}
+	watch := filepath.Join(dir, watchFolder)
+	actions, err := action.Table(action.Config{Version: cfg.Version, Scanner: cfg.Scanner,
+		Folders: []string{watch}, Roots: cfg.ScanRoots, Rate: cfg.ScanRate})
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range cfg.Actions {
+		actions[d.Kind] = d
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{cfg: cfg, dir: dir, lock: lock, id: id, actions: actions,
+		clock:    newSiteClock(time.Now),
+		joined:   make(chan struct{}),
+		workers:  make(chan struct{}, cfg.Workers),
+		alone:    make(chan struct{}, 1),
+		held:     make(map[task.ID]bool),
+		refusals: make(map[task.ID]*report),
+	}
+	if err := a.load(watch); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *Agent) load(watch string) error {
+	if err := makeDir(watch); err != nil {
+		return err
+	}
+	rec := a.cfg.Record
+	if rec == nil {
+		rec = newFileRecord(a.dir)
+	}
+	var err error
+	if a.ledger, err = openLedger(rec); err != nil {
+		return errors.Join(err, rec.Close())
+	}
+	if err := a.policy.load(filepath.Join(a.dir, policyFile), a.id); err != nil {
+		// The site is asked for it again at once.
+		a.cfg.Log.Warn("stored policy is not usable", "err", err)
+	}
+	a.status.path = filepath.Join(a.dir, statusFile)
+	a.status.update(func(s *Status) {
+		*s = Status{Site: a.id.Site, Device: a.id.Device, ID: a.id.ID, Version: a.cfg.Version,
+			PID: os.Getpid(), Policy: a.policy.etag()}
+	})
+	return nil
+}
+
+// Identity returns who this device is.
+func (a *Agent) Identity() wire.Identity { return a.id.Identity }
+
+// Close gives the folder back. Run must have returned.
+func (a *Agent) Close() error {
+	a.status.update(func(s *Status) { *s = s.stopped() })
+	err := a.ledger.close()
+	if err = errors.Join(err, a.lock.Close()); err != nil {
+		return fmt.Errorf("close agent: %w", err)
+	}
+	return nil
+}
+
+// Run connects, serves, and connects again, until ctx ends. Then it stops what
+// runs, reports that, says goodbye, and returns nil. It is called once.
+func (a *Agent) Run(ctx context.Context) error {
+	a.work, a.stop = context.WithCancel(context.Background())
+	defer a.stopWork()
+	var wait backOff
+	for listener := 0; ctx.Err() == nil; {
+		end := a.round(ctx, &listener)
+		if ctx.Err() != nil {
+			break
+		}
+		d := end.wait(&wait)
+		a.cfg.Log.Info("not connected", "err", end.err, "again-in", d.Round(time.Millisecond))
+		a.status.update(func(s *Status) { s.offline(end.err, time.Now(), d) })
+		if !sleep(ctx, d) {
+			break
+		}
+	}
+	return nil
+}
+
+// stopWork ends all tasks that run, and waits for them.
+func (a *Agent) stopWork() {
+	a.mu.Lock()
+	a.stop()
+	a.mu.Unlock()
+	a.working.Wait()
+}
+
+// ending is how a round of connecting ended.
+type ending struct {
+	err    error
+	served time.Duration // how long a session lasted; 0: there was none
+	spread time.Duration
+	close  *wire.Close // what the listener said, or nil
+}
+
+// settledSession is how long a session must last before the next failure counts
+// as the first one.
+const settledSession = 10 * time.Second
+
+func (e *ending) wait(b *backOff) time.Duration {
+	if e.served >= settledSession {
+		b.reset(e.spread)
+	}
+	if e.close == nil {
+		return b.next()
+	}
+	if e.close.Code.Stop() {
+		return jitter(stopWait)
+	}
+	return min(e.close.RetryAfter, stopWait) + b.next()
+}
+
+// round tries the listeners in order, from *first on, until one serves. It
+// returns when that session has ended, or when all have failed.
+func (a *Agent) round(ctx context.Context, first *int) ending {
+	var end ending
+	for range a.id.listeners {
+		address := a.id.listeners[*first%len(a.id.listeners)]
+		end = a.serve(ctx, address)
+		switch {
+		case ctx.Err() != nil:
+			return end
+		case end.close != nil && end.close.Code >= 2000 && !end.close.Code.Stop():
+			*first++ // the listener sends us to another one
+		case end.close != nil || end.served > 0:
+			return end
+		default:
+			*first++
+		}
+	}
+	return end
+}
+
+// sleep waits for d; false means that ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+func (a *Agent) event(e Event) {
+	if a.cfg.OnEvent != nil {
+		e.Device, e.At = a.id.Device, time.Now()
+		a.cfg.OnEvent(e)
+	}
+}

@@ -1,0 +1,132 @@
+package agent
+
+import (
+	"crypto/rand"
+	"sync"
+	"time"
+
+	"github.com/bugle-fleet/bugle/listener/wire/task"
+)
+
+const (
+	// freshFor is how long after a beacon the estimate counts without another.
+	freshFor = 90 * time.Second
+	// maxStep is how far the wall clock and the monotonic clock may part before
+	// the machine is taken to have slept or its clock to have been set.
+	maxStep = 2 * time.Second
+)
+
+// siteClock estimates the site's time from its beacons and the monotonic clock
+// since. The estimate never goes back.
+type siteClock struct {
+	now func() time.Time // with a monotonic reading
+
+	mu      sync.Mutex
+	base    time.Time     // the site's time …
+	at      time.Time     // … at this moment of ours, by the monotonic clock
+	wall    time.Time     // … which is this by the wall clock
+	slack   time.Duration // the site's time may be this much later than the estimate
+	sure    bool          // a beacon came with a nonce of ours, and no step since
+	heard   time.Time     // the last beacon that agreed with the estimate
+	nonce   [16]byte      // outstanding, or zero
+	asked   time.Time     // when it was made
+	changed chan struct{} // closed at the next beacon
+}
+
+func newSiteClock(now func() time.Time) *siteClock {
+	return &siteClock{now: now, changed: make(chan struct{})}
+}
+
+// ask makes the nonce with which to ask for a beacon.
+func (c *siteClock) ask() [16]byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	rand.Read(c.nonce[:])
+	c.asked = c.now()
+	return c.nonce
+}
+
+// hear takes a beacon whose signature holds.
+func (c *siteClock) hear(b task.Beacon) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	ours := b.Nonce != [16]byte{} && b.Nonce == c.nonce
+	was := c.estimate(now)
+	switch {
+	case ours:
+		// Made after it was asked for: the site's time is b.Time or at most the
+		// round trip later, whatever the estimate was before.
+		c.nonce = [16]byte{}
+		c.slack = now.Sub(c.asked)
+		c.set(latest(was, b.Time), now)
+		c.sure, c.heard = true, now
+	case b.Time.After(was):
+		c.set(b.Time, now)
+		c.heard = now
+	case was.Sub(b.Time) < freshFor:
+		c.heard = now
+	}
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+func (c *siteClock) set(site, now time.Time) {
+	if c.sure && c.stepped(now) {
+		c.sure = false
+	}
+	c.base, c.at, c.wall = site, now, now.Round(0)
+}
+
+// stepped tells whether the wall clock and the monotonic clock have parted.
+func (c *siteClock) stepped(now time.Time) bool {
+	step := now.Round(0).Sub(c.wall) - now.Sub(c.at)
+	return step > maxStep || step < -maxStep
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// estimate is the site's time as far as beacons tell, zero before the first.
+func (c *siteClock) estimate(now time.Time) time.Time {
+	if c.base.IsZero() {
+		return time.Time{}
+	}
+	return c.base.Add(now.Sub(c.at))
+}
+
+// read returns the estimate, the latest that the site's time may be, and whether
+// both may be relied on.
+func (c *siteClock) read() (estimate, latest time.Time, fresh bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	if c.base.IsZero() {
+		return time.Time{}, time.Time{}, false
+	}
+	if c.stepped(now) {
+		c.sure = false
+	}
+	estimate = c.estimate(now)
+	return estimate, estimate.Add(c.slack), c.sure && now.Sub(c.heard) < freshFor
+}
+
+// stamp is the time to put on a result: the site's, or before the first beacon
+// the machine's.
+func (c *siteClock) stamp() time.Time {
+	if t, _, _ := c.read(); !t.IsZero() {
+		return t.UTC()
+	}
+	return c.now().Round(0).UTC()
+}
+
+// next returns a channel that is closed when another beacon comes.
+func (c *siteClock) next() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.changed
+}

@@ -1,0 +1,104 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/bugle-fleet/bugle/agent/action"
+	"github.com/bugle-fleet/bugle/listener/wire"
+	"github.com/bugle-fleet/bugle/listener/wire/task"
+)
+
+// Config is what [Open] needs besides the folder. The zero value is usable.
+type Config struct {
+	Version string       // of the agent
+	Log     *slog.Logger // default: nowhere
+
+	Scanner   string   // see [action.Config]
+	ScanRoots []string // see [action.Config]
+	ScanRate  int64    // see [action.Config]
+
+	Workers int                  // tasks that run at once, default 4
+	Actions []action.Description // kinds to add to those of [action.Table], or to put in their place
+
+	// Record is where the agent keeps what it must not forget, by default a file
+	// in its folder. [Agent.Close] closes it.
+	Record Record
+	// Dial connects to a listener, by default directly.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// OnEvent is told what happens, by several goroutines; it must not block.
+	OnEvent func(Event)
+	// Turn, if set, is called before an action runs; the action waits for it and
+	// release is called when it has ended. Many agents in one process take turns
+	// by it. Waiting counts as running.
+	Turn func(ctx context.Context) (release func())
+}
+
+// Happening says what an [Event] tells.
+type Happening uint8
+
+// The happenings.
+const (
+	Connected     Happening = iota + 1 // signed in at Listener
+	Disconnected                       // Detail says why
+	TaskReceived                       // a genuine task for this device
+	TaskRefused                        // one that is not, or that came too late
+	StateReached                       // Operation is at State, on record
+	PolicyApplied                      // another policy is in force; Detail is its ETag
+)
+
+func (h Happening) String() string {
+	names := [...]string{"?", "connected", "disconnected", "task-received", "task-refused", "state-reached", "policy-applied"}
+	if int(h) < len(names) {
+		return names[h]
+	}
+	return names[0]
+}
+
+// An Event is told to [Config.OnEvent].
+type Event struct {
+	What      Happening
+	Device    uint32
+	At        time.Time // by this machine's clock
+	Operation task.ID
+	State     task.State
+	Listener  string
+	Detail    string
+}
+
+const (
+	defaultWorkers    = 4
+	defaultKeepAlive  = 15 * time.Minute
+	defaultPolicyPoll = time.Hour
+	maxHeld           = wire.MaxOpen // tasks that wait or run
+	defaultRunTimeout = time.Hour
+)
+
+func (c Config) withDefaults() Config {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Workers <= 0 {
+		c.Workers = defaultWorkers
+	}
+	if c.Dial == nil {
+		c.Dial = new(net.Dialer).DialContext
+	}
+	return c
+}
+
+// cut returns s as UTF-8 of at most max bytes.
+func cut(s string, max int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= max {
+		return s
+	}
+	for max > 0 && !utf8.RuneStart(s[max]) {
+		max--
+	}
+	return s[:max]
+}

@@ -1,0 +1,423 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/bugle-fleet/bugle/listener/wire"
+	"github.com/bugle-fleet/bugle/listener/wire/task"
+)
+
+const (
+	signInTime  = 30 * time.Second // for connection, handshake and welcome, together
+	writeTime   = 30 * time.Second // for one write
+	answerTime  = time.Minute      // for the answer to a keep-alive
+	resendAfter = 2 * time.Minute  // a result without an acknowledgement is sent again
+	batch       = 64               // results in one write
+	queued      = 8                // messages that wait for the writer, results not counted
+	goodbyeTime = 2 * time.Second
+)
+
+// A session is one connection on which the listener said welcome.
+type session struct {
+	a       *Agent
+	serial  uint64
+	conn    *tls.Conn
+	in      *bufio.Reader
+	welcome wire.Welcome
+	done    chan struct{} // closed when the reader has ended, which is the end of the session
+	ended   error         // why; to be read after done
+	heard   chan struct{} // an answer to a keep-alive came
+	retime  chan struct{} // the keep-alive interval may have changed
+
+	out  chan wire.Message // for the writer
+	wake chan struct{}     // results wait for the writer
+	buf  []byte            // of the writer
+
+	mu        sync.Mutex
+	transfer  *transfer // policy under way
+	inventory map[uint64]chan struct{}
+	asked     time.Time // when a beacon was asked for
+}
+
+// serve connects to one listener and stays until the connection ends.
+func (a *Agent) serve(ctx context.Context, address string) (end ending) {
+	s, said, err := a.signIn(ctx, address)
+	if err != nil {
+		if said == nil {
+			a.cfg.Log.Debug("connect", "listener", address, "err", err)
+		}
+		return ending{err: fmt.Errorf("connect to %s: %w", address, err), close: said}
+	}
+	begun := time.Now()
+	a.attach(s, address)
+	err = s.run(ctx)
+	a.detach(s, err)
+	end = ending{err: err, served: max(1, time.Since(begun)), spread: s.welcome.Spread}
+	if refused := (*refusedError)(nil); errors.As(err, &refused) {
+		end.close = refused.said
+	}
+	return end
+}
+
+// attach makes s the session that results go to.
+func (a *Agent) attach(s *session, address string) {
+	a.cfg.Log.Info("connected", "listener", s.welcome.Listener, "address", address, "keep-alive", s.keepAlive())
+	a.status.update(func(st *Status) { st.online(address, s.welcome.Listener, time.Now(), s.keepAlive()) })
+	a.mu.Lock()
+	a.dropped = false
+	a.current.Store(s)
+	close(a.joined)
+	a.joined = make(chan struct{})
+	a.mu.Unlock()
+	a.event(Event{What: Connected, Listener: s.welcome.Listener})
+}
+
+func (a *Agent) detach(s *session, err error) {
+	a.current.CompareAndSwap(s, nil)
+	if ferr := a.ledger.flush(); ferr != nil {
+		a.cfg.Log.Warn("acknowledgements are not on record", "err", ferr)
+	}
+	a.event(Event{What: Disconnected, Listener: s.welcome.Listener, Detail: fmt.Sprint(err)})
+}
+
+// online returns the session, and a channel that is closed when another one
+// begins.
+func (a *Agent) online() (*session, <-chan struct{}) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.current.Load(), a.joined
+}
+
+// signIn connects, proves who both are, and exchanges the first messages. The
+// Close is what a listener that does not want this agent says.
+func (a *Agent) signIn(ctx context.Context, address string) (*session, *wire.Close, error) {
+	ctx, cancel := context.WithTimeout(ctx, signInTime)
+	defer cancel()
+	conn, err := a.dial(ctx, address)
+	if err != nil {
+		return nil, nil, err
+	}
+	a.serial++
+	s := &session{a: a, serial: a.serial, conn: conn, in: bufio.NewReaderSize(conn, 4<<10),
+		done: make(chan struct{}), heard: make(chan struct{}, 1), retime: make(chan struct{}, 1),
+		out: make(chan wire.Message, queued), wake: make(chan struct{}, 1),
+		inventory: make(map[uint64]chan struct{})}
+	said, err := s.greet(ctx)
+	if err != nil {
+		conn.Close()
+		return nil, said, err
+	}
+	return s, nil, nil
+}
+
+func (a *Agent) dial(ctx context.Context, address string) (*tls.Conn, error) {
+	host, err := hostOf(address)
+	if err != nil {
+		return nil, err
+	}
+	cfg := clientTLS(func(cs tls.ConnectionState) error {
+		now, _, _ := a.clock.read()
+		if now.IsZero() {
+			now = time.Now()
+		}
+		return verifyServer(cs.PeerCertificates, a.id.ca, host, now)
+	})
+	cfg.ServerName = host
+	cfg.NextProtos = []string{wire.ALPN}
+	cfg.Certificates = []tls.Certificate{{Certificate: [][]byte{a.id.cert.Raw}, PrivateKey: a.id.key, Leaf: a.id.cert}}
+	raw, err := a.cfg.Dial(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	conn := tls.Client(raw, cfg)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		raw.Close()
+		return nil, fmt.Errorf("handshake: %w", err)
+	}
+	if conn.ConnectionState().NegotiatedProtocol != wire.ALPN {
+		conn.Close()
+		return nil, errors.New("handshake: server is no bugle listener")
+	}
+	return conn, nil
+}
+
+func (s *session) greet(ctx context.Context) (*wire.Close, error) {
+	stop := context.AfterFunc(ctx, func() { s.conn.NetConn().Close() })
+	defer stop()
+	hello := &wire.SignIn{Version: wire.Version, Agent: s.a.cfg.Version, Nonce: s.a.clock.ask()}
+	open, pending := s.a.ledger.open(s.a.holding())
+	hello.Open, hello.Pending = open, uint32(pending)
+	if err := s.write(hello); err != nil {
+		return nil, fmt.Errorf("sign in: %w", err)
+	}
+	m, _, err := wire.ReadFrom(s.in, nil)
+	if err != nil {
+		return nil, fmt.Errorf("sign in: %w", err)
+	}
+	switch m := m.(type) {
+	case *wire.Close:
+		return m, &refusedError{m}
+	case *wire.Welcome:
+		if m.Version != wire.Version {
+			return nil, fmt.Errorf("sign in: listener speaks version %d, this agent version %d", m.Version, wire.Version)
+		}
+		s.welcome = *m
+		if len(m.Beacon) > 0 {
+			return nil, s.beacon(m.Beacon)
+		}
+		return nil, nil
+	}
+	return nil, fmt.Errorf("sign in: %w: %s where a welcome must be", wire.ErrFrame, m.Type())
+}
+
+// refusedError is a listener's Close as an error.
+type refusedError struct{ said *wire.Close }
+
+func (e *refusedError) Error() string {
+	return fmt.Sprintf("listener ends the session: %s: %s", e.said.Code, e.said.Reason)
+}
+
+func (s *session) beacon(signed []byte) error {
+	b, err := task.VerifyBeacon(signed, s.a.id.Site, s.a.id.taskKeys...)
+	if err != nil {
+		return fmt.Errorf("site time: %w", err)
+	}
+	s.a.clock.hear(b)
+	return nil
+}
+
+// keepAlive is the interval in force: what policy says, else the listener.
+func (s *session) keepAlive() time.Duration {
+	if d := s.a.policy.settings().keepAlive(); d > 0 {
+		return d
+	}
+	if s.welcome.KeepAlive > 0 {
+		return s.welcome.KeepAlive
+	}
+	return defaultKeepAlive
+}
+
+// send hands a message to the writer.
+func (s *session) send(m wire.Message) error {
+	select {
+	case s.out <- m:
+		return nil
+	case <-s.done:
+		return errSessionEnded
+	}
+}
+
+// report lets the writer send all results that this session has not sent.
+func (s *session) report() {
+	select {
+	case s.wake <- struct{}{}:
+	default: // it is about to look
+	}
+}
+
+// report sends results that wait, if there is a session.
+func (a *Agent) report() {
+	if s := a.current.Load(); s != nil {
+		s.report()
+	}
+}
+
+// writer is the one goroutine that writes: the reader must never wait for it, or
+// two sides that both wait for the other to read would wait for ever. It ends
+// with the session, or after a Bye, before which all results go out.
+func (s *session) writer() {
+	var err error
+	for err == nil {
+		select {
+		case <-s.done:
+			return
+		case <-s.wake:
+			err = s.writeResults()
+		case m := <-s.out:
+			if m.Type() != wire.TypeBye {
+				err = s.write(m)
+				continue
+			}
+			if err = s.writeResults(); err == nil {
+				err = errors.Join(s.write(m), s.conn.CloseWrite())
+			}
+			if err == nil {
+				return
+			}
+		}
+	}
+	s.a.cfg.Log.Debug("write", "err", err)
+	s.conn.NetConn().Close() // half a frame may be out: of no more use
+}
+
+func (s *session) write(messages ...wire.Message) (err error) {
+	b := s.buf[:0]
+	for _, m := range messages {
+		if b, err = wire.Append(b, m); err != nil {
+			return err
+		}
+	}
+	if cap(b) <= 16<<10 {
+		s.buf = b
+	}
+	s.conn.SetWriteDeadline(time.Now().Add(writeTime))
+	_, err = s.conn.Write(b)
+	return err
+}
+
+func (s *session) writeResults() error {
+	now := time.Now()
+	for {
+		results := s.a.ledger.unsent(s.serial, now, now.Add(-resendAfter), batch)
+		results = append(results, s.a.unsentRefusals(s.serial, now)...)
+		if len(results) == 0 {
+			return nil
+		}
+		messages := make([]wire.Message, len(results))
+		for i := range results {
+			r := &results[i]
+			r.Device = s.a.id.Device
+			messages[i] = &wire.Result{Operation: r.Operation, Attempt: r.Attempt, State: r.State,
+				Code: r.Code, At: r.At, Detail: r.Detail, MAC: r.MAC(s.a.id.resultKey)}
+		}
+		if err := s.write(messages...); err != nil {
+			return err
+		}
+	}
+}
+
+// run serves until the connection or ctx ends. It returns nil if ctx did.
+func (s *session) run(ctx context.Context) error {
+	go func() {
+		s.ended = s.read()
+		close(s.done)
+	}()
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		s.writer()
+	}()
+	err := s.loop(ctx)
+	if err == nil {
+		s.goodbye()
+	}
+	s.conn.NetConn().Close()
+	<-s.done
+	<-written
+	return err
+}
+
+var errSilent = errors.New("listener does not answer")
+
+// loop is what a session does by itself.
+func (s *session) loop(ctx context.Context) error {
+	s.a.begin(s)
+	last := time.Now()
+	alive := time.NewTimer(s.keepAlive())
+	defer alive.Stop()
+	silent := time.NewTimer(time.Hour)
+	silent.Stop()
+	defer silent.Stop()
+	poll := time.NewTimer(0)
+	defer poll.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.done:
+			return s.ended
+		case <-s.heard:
+			silent.Stop()
+		case <-silent.C:
+			return errSilent
+		case <-s.retime:
+			alive.Reset(max(0, s.keepAlive()-time.Since(last)))
+			poll.Reset(jitter(s.a.policy.settings().poll()))
+		case <-alive.C:
+			last = time.Now()
+			alive.Reset(s.keepAlive())
+			silent.Reset(answerTime)
+			s.report()
+			if err := s.send(&wire.KeepAlive{}); err != nil {
+				return err
+			}
+		case <-poll.C:
+			poll.Reset(jitter(s.a.policy.settings().poll()))
+			s.a.pollPolicy()
+		}
+	}
+}
+
+// goodbye ends the work of this agent, reports that, and signs out. The listener
+// closes once it has read that far.
+func (s *session) goodbye() {
+	s.a.stopWork()
+	t := time.AfterFunc(goodbyeTime, func() { s.conn.NetConn().Close() })
+	defer t.Stop()
+	if s.send(&wire.Bye{}) == nil {
+		<-s.done
+	}
+}
+
+// read takes in messages until the connection ends.
+func (s *session) read() error {
+	var buf []byte
+	for {
+		m, b, err := wire.ReadFrom(s.in, buf)
+		if err != nil {
+			return fmt.Errorf("connection: %w", err)
+		}
+		if buf = b; cap(buf) > 16<<10 {
+			buf = nil
+		}
+		if err := s.take(m); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *session) take(m wire.Message) error {
+	switch m := m.(type) {
+	case *wire.Task:
+		s.a.take(m)
+	case *wire.ResultAck:
+		s.a.acked(m)
+	case *wire.KeepAliveAck:
+		select {
+		case s.heard <- struct{}{}:
+		default:
+		}
+		if len(m.Beacon) > 0 {
+			return s.beacon(m.Beacon)
+		}
+	case *wire.Policy:
+		return s.policyPart(m)
+	case *wire.InventoryAck:
+		s.inventoryAck(m.ID)
+	case *wire.Close:
+		return &refusedError{m}
+	case *wire.Unknown:
+	default:
+		return fmt.Errorf("%w: %s is not a listener's to send", wire.ErrFrame, m.Type())
+	}
+	return nil
+}
+
+// askTime asks for a beacon, unless that was done a moment ago.
+func (s *session) askTime() {
+	s.mu.Lock()
+	recent := time.Since(s.asked) < answerTime/2
+	if !recent {
+		s.asked = time.Now()
+	}
+	s.mu.Unlock()
+	if !recent {
+		s.send(&wire.KeepAlive{Nonce: s.a.clock.ask()}) // fails only if the session has ended
+	}
+}
