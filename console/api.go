@@ -1,0 +1,419 @@
+package console
+
+import "time"
+
+// Base is the path that every call of the API begins with.
+const Base = "/api/v1"
+
+// Paths of the API. A part in braces stands for a value; [Path] fills it in.
+const (
+	PathTokens           = Base + "/tokens"                   // POST [TokenRequest] → [TokenReply]
+	PathToken            = Base + "/tokens/{id}"              // DELETE → [Written]
+	PathDevices          = Base + "/devices"                  // GET ?after= &limit= &online= &name= → [DevicePage]
+	PathDevice           = Base + "/devices/{device}"         // GET, by number, id or name → [DeviceReply]
+	PathDeviceBlock      = Base + "/devices/{device}/block"   // POST [ReasonRequest] → [Written]
+	PathDeviceUnblock    = Base + "/devices/{device}/unblock" // POST [ReasonRequest] → [Written]
+	PathKinds            = Base + "/kinds"                    // GET → [KindList]
+	PathOperations       = Base + "/operations"               // POST [PushRequest] → [PushReply]; GET ?before= &limit= → [OperationPage]
+	PathOperation        = Base + "/operations/{id}"          // GET → [OperationReply]
+	PathOperationDevices = Base + "/operations/{id}/devices"  // GET ?state= &after= &limit= → [TargetPage]
+	PathOperationCancel  = Base + "/operations/{id}/cancel"   // POST [ReasonRequest] → [Written]
+	PathOperationHistory = Base + "/operations/{id}/history"  // GET ?after= &limit= → [EventPage]
+	PathOperationTrace   = Base + "/operations/{id}/trace"    // GET ?device= → [TraceReply]
+	PathEvents           = Base + "/events"                   // GET ?from= &limit= &kind= → [EventPage]
+	PathEventStream      = Base + "/events/stream"            // GET ?from= &kind=, Last-Event-ID → SSE of [Event]
+	PathEvent            = Base + "/events/{number}"          // GET → [Event]
+	PathJournal          = Base + "/journal"                  // GET → [JournalReply]
+	PathInbox            = Base + "/inbox"                    // GET → [InboxReply]
+	PathInboxRequeue     = Base + "/inbox/{name}/requeue"     // POST → [Written]
+	PathViews            = Base + "/views"                    // GET → [ViewList]
+	PathViewRebuild      = Base + "/views/{name}/rebuild"     // POST → SSE of [Progress], then [RebuildReply] or [Problem]
+	PathViewDigest       = Base + "/views/{name}/digest"      // GET → [DigestReply]
+	PathComponents       = Base + "/status/components"        // GET → [ComponentList]
+	PathMessages         = Base + "/status/messages"          // GET ?before= &limit= → [MessagePage]
+	PathPolicy           = Base + "/policy"                   // GET → [PolicyReply]; PUT [PolicyRequest] → [PolicyReply]
+	PathOpenAPI          = "/api/openapi.json"                // GET → the OpenAPI 3.1 document, without a token
+	PathLive             = "/livez"                           // GET → 200 while the process runs, without a token
+	PathReady            = "/readyz"                          // GET → 200 while the site takes work, else 503, without a token
+	PathMetrics          = "/metrics"                         // GET → Prometheus text, without a token
+)
+
+// Headers and parameters that many calls share.
+const (
+	HeaderIdempotencyKey = "Idempotency-Key" // on writes: 1 … 64 visible ASCII characters
+	HeaderLastEventID    = "Last-Event-ID"   // on PathEventStream: the last event that was seen
+	QueryMinEvent        = "min-event"       // on reads: wait until the views hold this event
+)
+
+// TokenRequest asks for a join token. Zero values mean one hour and one use.
+type TokenRequest struct {
+	TTLSeconds int64  `json:"ttlSeconds,omitempty" minimum:"0" maximum:"31536000" doc:"how long the token is good for; default 3600"`
+	Uses       uint32 `json:"uses,omitempty" minimum:"0" maximum:"1000000" doc:"how many devices may join with it; default 1"`
+}
+
+// TokenReply is the only answer that ever holds the token's secret.
+type TokenReply struct {
+	Token   string    `json:"token" doc:"what a device shows when it joins; it is not kept and cannot be shown again"`
+	ID      string    `json:"id"`
+	Uses    uint32    `json:"uses"`
+	Expires time.Time `json:"expires"`
+	Event   uint64    `json:"event"`
+}
+
+// Written is the answer of a write that has nothing else to say.
+type Written struct {
+	Event uint64 `json:"event" doc:"number of the event that the write became; use it as min-event to read it back"`
+}
+
+// ReasonRequest says why.
+type ReasonRequest struct {
+	Reason string `json:"reason,omitempty" maxLength:"4096"`
+}
+
+// Device is one device with its presence.
+type Device struct {
+	ID        string     `json:"id"`
+	Number    uint32     `json:"number"`
+	Name      string     `json:"name"`
+	OS        string     `json:"os"`
+	Arch      string     `json:"arch"`
+	Agent     string     `json:"agent" doc:"version of the agent"`
+	Online    bool       `json:"online"`
+	Reason    string     `json:"reason" doc:"why it is online or not; never-seen if it never connected"`
+	Since     *time.Time `json:"since,omitempty"`
+	Listener  string     `json:"listener,omitempty"`
+	Carrier   string     `json:"carrier,omitempty"`
+	Blocked   bool       `json:"blocked"`
+	Joined    time.Time  `json:"joined"`
+	LastEvent uint64     `json:"lastEvent" doc:"the newest event that changed it"`
+}
+
+// DevicePage is devices by rising number.
+type DevicePage struct {
+	Items []Device `json:"items"`
+	Next  uint32   `json:"next,omitempty" doc:"pass it as after to go on; absent on the last page"`
+	Total int      `json:"total" doc:"devices of the site"`
+	Event uint64   `json:"event"`
+}
+
+// DeviceReply is one device with what is known of it.
+type DeviceReply struct {
+	Device
+	BlockReason string            `json:"blockReason,omitempty"`
+	Facts       map[string]string `json:"facts"`
+	Event       uint64            `json:"event"`
+}
+
+// KindInfo describes a kind of task.
+type KindInfo struct {
+	Kind              string   `json:"kind"`
+	Class             string   `json:"class" enum:"normal,intrusive,barrier"`
+	Contract          string   `json:"contract" enum:"channel,policy"`
+	Parameters        []string `json:"parameters"`
+	RunTimeoutSeconds int64    `json:"runTimeoutSeconds"`
+	About             string   `json:"about"`
+}
+
+// KindList is all kinds that the site can push.
+type KindList struct {
+	Items []KindInfo `json:"items"`
+}
+
+// PushRequest asks for an operation. Either All or Devices names the targets.
+type PushRequest struct {
+	Kind              string         `json:"kind" doc:"what to do, see /kinds"`
+	Params            map[string]any `json:"params,omitempty" doc:"parameters of the kind"`
+	Devices           []string       `json:"devices,omitempty" maxItems:"100000" doc:"targets by number, id or name"`
+	All               bool           `json:"all,omitempty" doc:"all devices that are not blocked"`
+	DeliverBySeconds  int64          `json:"deliverBySeconds,omitempty" maximum:"31536000" doc:"how long from now the task may still be started; default 3600"`
+	DeliverBy         *time.Time     `json:"deliverBy,omitempty" doc:"the same as an instant"`
+	NotBefore         *time.Time     `json:"notBefore,omitempty" doc:"no start before this instant; default now"`
+	RunTimeoutSeconds int64          `json:"runTimeoutSeconds,omitempty" minimum:"0" maximum:"604800" doc:"how long one run may take; default by kind"`
+	Reason            string         `json:"reason,omitempty" maxLength:"4096"`
+	DryRun            bool           `json:"dryRun,omitempty" doc:"answer whom it would be for, and do nothing"`
+}
+
+// PushReply is an operation that is durable, or, after a dry run, one that would
+// be: then Operation and Event are empty.
+type PushReply struct {
+	Operation string    `json:"operation,omitempty"`
+	Kind      string    `json:"kind"`
+	Targets   uint32    `json:"targets"`
+	Online    uint32    `json:"online" doc:"how many of the targets were online"`
+	Event     uint64    `json:"event"`
+	NotBefore time.Time `json:"notBefore"`
+	DeliverBy time.Time `json:"deliverBy"`
+	Devices   []string  `json:"devices,omitempty" doc:"names of the first 100 targets, after a dry run"`
+	DryRun    bool      `json:"dryRun,omitempty"`
+}
+
+// Columns are the five classic columns of an operation.
+type Columns struct {
+	Total     uint32 `json:"total"`
+	Completed uint32 `json:"completed"`
+	Failed    uint32 `json:"failed"`
+	Offline   uint32 `json:"offline"`
+	Unknown   uint32 `json:"unknown"`
+}
+
+// Operation is one operation with its counts.
+type Operation struct {
+	Operation string            `json:"operation"`
+	Kind      string            `json:"kind"`
+	Target    string            `json:"target" doc:"whom it was asked for: all, devices"`
+	Reason    string            `json:"reason,omitempty"`
+	Actor     string            `json:"actor"`
+	Targets   uint32            `json:"targets"`
+	Online    uint32            `json:"online" doc:"how many of the targets were online at the request"`
+	States    map[string]uint32 `json:"states" doc:"every state with its count; the sum is targets"`
+	Columns   Columns           `json:"columns"`
+	Requested time.Time         `json:"requested"`
+	NotBefore time.Time         `json:"notBefore"`
+	DeliverBy time.Time         `json:"deliverBy"`
+	Cancelled bool              `json:"cancelled"`
+	Expired   bool              `json:"expired"`
+	Closed    bool              `json:"closed"`
+	Done      bool              `json:"done" doc:"every target is in a final state"`
+	First     uint64            `json:"first" doc:"the event that requested it"`
+	Event     uint64            `json:"event"`
+}
+
+// OperationPage is operations, newest first.
+type OperationPage struct {
+	Items []Operation `json:"items"`
+	Next  string      `json:"next,omitempty" doc:"pass it as before to go on; absent on the last page"`
+	Event uint64      `json:"event"`
+}
+
+// Hop is how long one step of an operation took, over the devices that took it.
+type Hop struct {
+	Count uint32  `json:"count"`
+	P50   float64 `json:"p50" doc:"milliseconds"`
+	P99   float64 `json:"p99" doc:"milliseconds"`
+	Max   float64 `json:"max" doc:"milliseconds"`
+}
+
+// The hops of an operation, keys of [OperationReply.Latency]: from the request
+// to the send, on to the agent's acknowledgement, its start, its end, and the
+// event by which that became visible.
+const (
+	HopRequestedSent    = "requested-sent"
+	HopSentDelivered    = "sent-delivered"
+	HopDeliveredRunning = "delivered-running"
+	HopRunningEnded     = "running-ended"
+	HopEndedVisible     = "ended-visible"
+)
+
+// Hops are all hops in order.
+var Hops = []string{HopRequestedSent, HopSentDelivered, HopDeliveredRunning, HopRunningEnded, HopEndedVisible}
+
+// OperationReply is one operation with everything about it but its devices.
+type OperationReply struct {
+	Operation
+	Params            map[string]any `json:"params,omitempty"`
+	RunTimeoutSeconds float64        `json:"runTimeoutSeconds"`
+	Latency           map[string]Hop `json:"latency" doc:"by hop: requested-sent, sent-delivered, delivered-running, running-ended, ended-visible"`
+}
+
+// Target is one device in one operation.
+type Target struct {
+	Device   uint32     `json:"device"`
+	Name     string     `json:"name"`
+	State    string     `json:"state"`
+	Online   bool       `json:"online" doc:"at the request"`
+	Attempt  uint8      `json:"attempt"`
+	Code     int32      `json:"code"`
+	Detail   string     `json:"detail,omitempty"`
+	Sent     *time.Time `json:"sent,omitempty"`
+	Received *time.Time `json:"delivered,omitempty"`
+	Running  *time.Time `json:"running,omitempty"`
+	Ended    *time.Time `json:"ended,omitempty"`
+	Event    uint64     `json:"event" doc:"the newest event that changed it"`
+}
+
+// TargetPage is devices of one operation by rising number.
+type TargetPage struct {
+	Items []Target `json:"items"`
+	Next  uint32   `json:"next,omitempty" doc:"pass it as after to go on; absent on the last page"`
+	Event uint64   `json:"event"`
+}
+
+// TraceStep is one thing that happened in the life of an operation.
+type TraceStep struct {
+	At     time.Time `json:"at"`
+	What   string    `json:"what" doc:"requested, sent, delivered, running, a final state, recorded, cancelled, expired, closed"`
+	Device uint32    `json:"device,omitempty"`
+	Name   string    `json:"name,omitempty"`
+	Event  uint64    `json:"event,omitempty"`
+	HopMS  float64   `json:"hopMs" doc:"milliseconds since the step before it, of the same device if it is one's"`
+	Detail string    `json:"detail,omitempty"`
+}
+
+// TraceReply is the life of an operation, or of it on one device.
+type TraceReply struct {
+	Operation string      `json:"operation"`
+	Kind      string      `json:"kind"`
+	Steps     []TraceStep `json:"steps"`
+	Cut       bool        `json:"cut,omitempty" doc:"there are more steps than one answer holds; ask for one device"`
+	Event     uint64      `json:"event"`
+}
+
+// EventActor is who made an event happen.
+type EventActor struct {
+	Issuer  string `json:"issuer,omitempty"`
+	Subject string `json:"subject,omitempty"`
+	Session string `json:"session,omitempty"`
+	Behalf  string `json:"behalf,omitempty"`
+	Address string `json:"address,omitempty"`
+}
+
+// EventSource is the file that an event was made of.
+type EventSource struct {
+	Listener string `json:"listener"`
+	Epoch    uint32 `json:"epoch"`
+	File     string `json:"file" doc:"BTS, BOS, SVF or DDR"`
+	Number   uint64 `json:"number"`
+	Part     uint16 `json:"part"`
+	Of       uint16 `json:"of"`
+	Digest   string `json:"digest"`
+}
+
+// Event is one event of the journal.
+type Event struct {
+	Number   uint64       `json:"number"`
+	Accepted time.Time    `json:"accepted"`
+	Observed *time.Time   `json:"observed,omitempty"`
+	Kind     string       `json:"kind"`
+	Actor    EventActor   `json:"actor"`
+	Source   *EventSource `json:"source,omitempty"`
+	Payload  any          `json:"payload" doc:"what the kind says; bytes are hexadecimal"`
+}
+
+// EventPage is events by rising number.
+type EventPage struct {
+	Items []Event `json:"items"`
+	Next  uint64  `json:"next,omitempty" doc:"pass it as from (history: as after) to go on; absent at the end"`
+	Event uint64  `json:"event" doc:"the last event of the journal"`
+}
+
+// JournalReply is the end of the journal.
+type JournalReply struct {
+	Events uint64 `json:"events"`
+	Pages  uint64 `json:"pages"`
+	Head   string `json:"head" doc:"hash of the last page"`
+}
+
+// QuarantinedFile is a file, or one record of a file, that was put aside.
+type QuarantinedFile struct {
+	Name     string     `json:"name"`
+	Record   *uint32    `json:"record,omitempty" doc:"which record of the file, from 0; absent for the whole file"`
+	Reason   string     `json:"reason"`
+	Size     uint64     `json:"size,omitempty"`
+	At       time.Time  `json:"at"`
+	Requeued *time.Time `json:"requeued,omitempty" doc:"when the file was put back"`
+	Event    uint64     `json:"event"`
+}
+
+// InboxReply is the state of the inbox.
+type InboxReply struct {
+	Stats       any               `json:"stats" doc:"counters since the start"`
+	Quarantined []QuarantinedFile `json:"quarantined"`
+	Event       uint64            `json:"event"`
+}
+
+// View is where one view stands.
+type View struct {
+	View       string `json:"view"`
+	Position   uint64 `json:"position" doc:"the last event that it holds"`
+	Lag        uint64 `json:"lag" doc:"events that it is behind the journal"`
+	Rows       uint64 `json:"rows"`
+	Generation uint32 `json:"generation"`
+	Building   bool   `json:"building,omitempty" doc:"it is folded for the first time and cannot be read yet"`
+	Error      string `json:"error,omitempty" doc:"why it stopped; empty while it follows"`
+}
+
+// ViewList is all views.
+type ViewList struct {
+	Items []View `json:"items"`
+	Event uint64 `json:"event"`
+}
+
+// Progress is how far a rebuild is.
+type Progress struct {
+	Done  uint64 `json:"done"`
+	Total uint64 `json:"total"`
+}
+
+// RebuildReply is a view that was folded anew and now serves.
+type RebuildReply struct {
+	View       string `json:"view"`
+	Generation uint32 `json:"generation"`
+	Position   uint64 `json:"position"`
+	Digest     string `json:"digest"`
+	Same       bool   `json:"same" doc:"the view that served until then had the same digest"`
+	Event      uint64 `json:"event"`
+}
+
+// DigestReply is the digest of a view.
+type DigestReply struct {
+	View     string `json:"view"`
+	Position uint64 `json:"position"`
+	Digest   string `json:"digest"`
+}
+
+// Component is one listener as the site sees it.
+type Component struct {
+	Component string     `json:"component"`
+	Name      string     `json:"name"`
+	State     string     `json:"state" enum:"unknown,granted,started,stopped,lost"`
+	Epoch     uint32     `json:"epoch"`
+	Version   string     `json:"version"`
+	Address   string     `json:"address"`
+	Since     *time.Time `json:"since,omitempty"`
+	Heard     *time.Time `json:"heard,omitempty"`
+}
+
+// ComponentList is all components.
+type ComponentList struct {
+	Items []Component `json:"items"`
+	Event uint64      `json:"event"`
+}
+
+// Message is one status message.
+type Message struct {
+	Event     uint64    `json:"event"`
+	At        time.Time `json:"at"`
+	Component string    `json:"component"`
+	Message   uint32    `json:"message" doc:"stable number of the message"`
+	Severity  string    `json:"severity" enum:"info,warning,error"`
+	Device    uint32    `json:"device,omitempty"`
+	Text      string    `json:"text"`
+}
+
+// MessagePage is status messages, newest first.
+type MessagePage struct {
+	Items []Message `json:"items"`
+	Next  uint64    `json:"next,omitempty" doc:"pass it as before to go on; absent on the last page"`
+	Event uint64    `json:"event"`
+}
+
+// PolicyRequest replaces the site's policy, the settings of every agent.
+type PolicyRequest struct {
+	Policy PolicyBody `json:"policy"`
+	Reason string     `json:"reason,omitempty" maxLength:"4096"`
+}
+
+// PolicyReply is the site's policy.
+type PolicyReply struct {
+	Policy PolicyBody `json:"policy"`
+	ETag   string     `json:"etag"`
+	Event  uint64     `json:"event" doc:"the event that set it, 0 for the built-in one"`
+}
+
+// PolicyBody is the document that agents fetch.
+type PolicyBody struct {
+	KeepAliveSeconds  int64    `json:"keepAliveSeconds,omitempty" minimum:"1" maximum:"86400" doc:"how often an idle agent says that it lives"`
+	PolicyPollSeconds int64    `json:"policyPollSeconds,omitempty" minimum:"1" maximum:"604800" doc:"how often an agent asks for policy"`
+	Indicators        []string `json:"indicators,omitempty" maxItems:"800" doc:"SHA-256 of files that the built-in scanner looks for, in hexadecimal"`
+	ScanFolders       []string `json:"scanFolders,omitempty" maxItems:"100" doc:"absolute folders that the built-in scanner reads"`
+}

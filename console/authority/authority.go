@@ -1,0 +1,214 @@
+package authority
+
+import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/bugle-fleet/bugle/journal"
+	"github.com/bugle-fleet/bugle/journal/event"
+	"github.com/bugle-fleet/bugle/listener/wire/task"
+)
+
+// Validity is how long a device's certificate is good unless [WithValidity] says
+// otherwise.
+const Validity = 365 * 24 * time.Hour
+
+// An Authority is safe for concurrent use. It implements [journal.Fold].
+type Authority struct {
+	site     string
+	keys     *keys
+	pool     *x509.CertPool
+	now      func() time.Time
+	validity time.Duration
+
+	results  resultKeys
+	policies policyCache
+	beacons  beaconCache
+
+	mu        sync.RWMutex // over what follows: Apply writes, all others read
+	journal   journal.Journal
+	addresses []string
+	devices   []device // by number; 0 is nobody's
+	joined    map[joinKey]uint32
+	tokens    map[string]*token
+	listeners map[string]*listener
+}
+
+type device struct {
+	id      task.ID
+	public  []byte // uncompressed point
+	serial  []byte
+	token   string
+	joined  time.Time // when the journal took it
+	expires time.Time
+	blocked bool
+	changed uint64 // the event that blocked or unblocked it last
+}
+
+// joinKey names a join: a token and a public key.
+type joinKey [sha256.Size]byte
+
+func joinKeyOf(token string, public []byte) joinKey {
+	h := sha256.New()
+	h.Write([]byte(token))
+	h.Write([]byte{0})
+	h.Write(public)
+	return joinKey(h.Sum(nil))
+}
+
+type token struct {
+	hash    [32]byte
+	uses    uint32
+	used    uint32
+	expires time.Time
+	revoked uint64 // the event, or 0
+}
+
+type listener struct {
+	newest uint32
+	keys   map[uint32]ed25519.PublicKey
+}
+
+// An Option changes how an [Authority] works.
+type Option func(*Authority)
+
+// WithClock sets the clock; the default is time.Now.
+func WithClock(now func() time.Time) Option { return func(a *Authority) { a.now = now } }
+
+// WithValidity sets how long certificates of devices are good.
+func WithValidity(d time.Duration) Option { return func(a *Authority) { a.validity = d } }
+
+// Open makes the keys of the site in dir, or loads them. The site's code has 3 to
+// 16 of A-Z and 0-9.
+func Open(dir, site string, options ...Option) (*Authority, error) {
+	if !validCode(site) {
+		return nil, fmt.Errorf("open authority: site code %q: it has 3 to 16 of A-Z and 0-9", site)
+	}
+	a := &Authority{
+		site: site, now: time.Now, validity: Validity, devices: make([]device, 1),
+		joined: map[joinKey]uint32{}, tokens: map[string]*token{}, listeners: map[string]*listener{},
+	}
+	for _, o := range options {
+		o(a)
+	}
+	if a.validity <= 0 {
+		return nil, fmt.Errorf("open authority: certificates that are good for %v", a.validity)
+	}
+	var err error
+	if a.keys, err = openKeys(dir, site, a.now()); err != nil {
+		return nil, fmt.Errorf("open authority: %w", err)
+	}
+	a.pool = x509.NewCertPool()
+	a.pool.AddCert(a.keys.cert)
+	return a, nil
+}
+
+// validCode tells whether s can be the code of a site or the name of a listener.
+func validCode(s string) bool {
+	if len(s) < 3 || len(s) > 16 {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return true
+}
+
+// Attach gives the authority the journal whose fold it is. Before that it can
+// append nothing.
+func (a *Authority) Attach(j journal.Journal) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.journal = j
+}
+
+// SetListeners sets the addresses, host:port, of the TCP carriers that a device
+// is told when it joins, the best first.
+func (a *Authority) SetListeners(addresses ...string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.addresses = append([]string(nil), addresses...)
+}
+
+var errNotAttached = errors.New("authority has no journal yet")
+
+func (a *Authority) attached() (journal.Journal, error) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	if a.journal == nil {
+		return nil, errNotAttached
+	}
+	return a.journal, nil
+}
+
+// Site is the site's code.
+func (a *Authority) Site() string { return a.site }
+
+// Wants implements [journal.SelectiveFold].
+func (a *Authority) Wants(k event.Kind) bool {
+	by, ok := event.AppenderOf(k)
+	return ok && by == event.ByAuthority
+}
+
+// Apply implements [journal.Fold].
+func (a *Authority) Apply(e *event.Event) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch p := e.Payload.(type) {
+	case *event.DeviceJoined:
+		a.applyJoined(p, e)
+	case *event.DeviceBlocked:
+		a.applyBlocked(p.Device, true, e.Number)
+	case *event.DeviceUnblocked:
+		a.applyBlocked(p.Device, false, e.Number)
+	case *event.TokenCreated:
+		a.tokens[p.Token] = &token{hash: p.Hash, uses: p.Uses, expires: p.Expires}
+	case *event.TokenRevoked:
+		if t := a.tokens[p.Token]; t != nil && t.revoked == 0 {
+			t.revoked = e.Number
+		}
+	case *event.ListenerGranted:
+		l := a.listeners[p.Listener]
+		if l == nil {
+			l = &listener{keys: map[uint32]ed25519.PublicKey{}}
+			a.listeners[p.Listener] = l
+		}
+		l.newest = max(l.newest, p.Epoch)
+		l.keys[p.Epoch] = ed25519.PublicKey(p.PublicKey)
+	}
+}
+
+func (a *Authority) applyJoined(p *event.DeviceJoined, e *event.Event) {
+	if p.Device == 0 || p.Device > task.MaxDevice {
+		return // no guard of ours lets such a number through
+	}
+	for int(p.Device) >= len(a.devices) {
+		a.devices = append(a.devices, device{})
+	}
+	a.devices[p.Device] = device{id: p.ID, public: p.PublicKey, serial: p.Serial, token: p.Token, joined: e.Accepted, expires: p.Expires}
+	a.joined[joinKeyOf(p.Token, p.PublicKey)] = p.Device
+	if t := a.tokens[p.Token]; t != nil {
+		t.used++
+	}
+}
+
+func (a *Authority) applyBlocked(number uint32, blocked bool, event uint64) {
+	if d := a.device(number); d != nil {
+		d.blocked, d.changed = blocked, event
+	}
+}
+
+// device returns the device, or nil if there is none; the caller holds mu.
+func (a *Authority) device(number uint32) *device {
+	if number == 0 || uint64(number) >= uint64(len(a.devices)) || a.devices[number].public == nil {
+		return nil
+	}
+	return &a.devices[number]
+}

@@ -1,0 +1,65 @@
+package authority
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/bugle-fleet/bugle/journal/event"
+)
+
+// Block says that a device may not connect any more, and returns the number of
+// the event that did; that is the earlier one if it is blocked already.
+func (a *Authority) Block(ctx context.Context, actor event.Actor, device uint32, reason string) (uint64, error) {
+	return a.setBlocked(ctx, a.event(actor, &event.DeviceBlocked{Device: device, Reason: reason}), device, true)
+}
+
+// Unblock takes a [Authority.Block] back. A device that never was blocked is a
+// [*Refusal].
+func (a *Authority) Unblock(ctx context.Context, actor event.Actor, device uint32, reason string) (uint64, error) {
+	return a.setBlocked(ctx, a.event(actor, &event.DeviceUnblocked{Device: device, Reason: reason}), device, false)
+}
+
+func (a *Authority) setBlocked(ctx context.Context, e *event.Event, number uint32, blocked bool) (uint64, error) {
+	j, err := a.attached()
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", e.Kind(), err)
+	}
+	guard := func() error {
+		a.mu.RLock()
+		defer a.mu.RUnlock()
+		d := a.device(number)
+		switch {
+		case d == nil:
+			return refuse(http.StatusNotFound, titleDevice, "There is no device %d.", number)
+		case d.blocked == blocked && d.changed == 0:
+			return refuse(http.StatusConflict, titleDevice, "Device %d is not blocked.", number)
+		case d.blocked == blocked:
+			return done(d.changed)
+		}
+		return nil
+	}
+	return appended(j.AppendIf(ctx, guard, e), e, string(e.Kind()))
+}
+
+// Blocked returns the numbers of the devices that are blocked, rising.
+func (a *Authority) Blocked() []uint32 {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	var all []uint32
+	for i := range a.devices {
+		if a.devices[i].blocked {
+			all = append(all, uint32(i))
+		}
+	}
+	return all
+}
+
+// IsBlocked tells whether a device is blocked; ok is false if there is no such
+// device.
+func (a *Authority) IsBlocked(device uint32) (blocked, ok bool) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	d := a.device(device)
+	return d != nil && d.blocked, d != nil
+}

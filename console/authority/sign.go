@@ -1,0 +1,148 @@
+package authority
+
+import (
+	"crypto/ecdh"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/bugle-fleet/bugle/listener/wire/task"
+)
+
+// Bounds of what is kept to save work.
+const (
+	maxResultKeys = 1 << 17
+	maxPolicies   = 256
+	beaconAge     = 10 * time.Second
+)
+
+// SignTask signs t, whose Site and Key it sets.
+func (a *Authority) SignTask(t *task.Task) (task.Signed, error) {
+	t.Site = a.site
+	return t.Sign(a.keys.task)
+}
+
+// TaskPublicKeys are the keys that sign tasks and beacons.
+func (a *Authority) TaskPublicKeys() []ed25519.PublicKey {
+	return []ed25519.PublicKey{a.keys.task.Public().(ed25519.PublicKey)}
+}
+
+// PolicyPublicKeys are the keys that sign policy.
+func (a *Authority) PolicyPublicKeys() []ed25519.PublicKey {
+	return []ed25519.PublicKey{a.keys.policy.Public().(ed25519.PublicKey)}
+}
+
+// HeadPublicKey is the key that signs checkpoints of the journal.
+func (a *Authority) HeadPublicKey() ed25519.PublicKey {
+	return a.keys.head.Public().(ed25519.PublicKey)
+}
+
+// policyCache keeps signed bodies; a site has few.
+type policyCache struct {
+	mu     sync.Mutex
+	signed map[[32]byte]signedPolicy
+}
+
+type signedPolicy struct {
+	etag   string
+	signed []byte
+}
+
+// SignPolicy signs a policy body, each distinct one once, and returns its ETag
+// and the bytes that travel, which nobody changes.
+func (a *Authority) SignPolicy(body []byte) (etag string, signed []byte, err error) {
+	sum := sha256.Sum256(body)
+	c := &a.policies
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p, ok := c.signed[sum]; ok {
+		return p.etag, p.signed, nil
+	}
+	p := task.Policy{Site: a.site, Body: body}
+	if signed, err = p.Sign(a.keys.policy); err != nil {
+		return "", nil, err
+	}
+	if c.signed == nil || len(c.signed) >= maxPolicies {
+		c.signed = map[[32]byte]signedPolicy{}
+	}
+	c.signed[sum] = signedPolicy{p.ETag(), signed}
+	return p.ETag(), signed, nil
+}
+
+// beaconCache keeps the newest beacon that was made for nobody in particular.
+type beaconCache struct {
+	mu     sync.Mutex
+	at     time.Time
+	signed []byte
+}
+
+// Beacon signs the site's time. One with the zero nonce may be up to ten seconds
+// old; one for a nonce is made anew. Nobody changes the bytes.
+func (a *Authority) Beacon(nonce [16]byte) ([]byte, error) {
+	now := a.now().UTC()
+	b := task.Beacon{Site: a.site, Time: now, Nonce: nonce}
+	if nonce != [16]byte{} {
+		return b.Sign(a.keys.task), nil
+	}
+	c := &a.beacons
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if age := now.Sub(c.at); c.signed == nil || age < 0 || age >= beaconAge {
+		c.at, c.signed = now, b.Sign(a.keys.task)
+	}
+	return c.signed, nil
+}
+
+// resultKeys keeps keys that cost an ECDH each.
+type resultKeys struct {
+	mu   sync.RWMutex
+	keys map[uint32][]byte
+}
+
+// ResultKey returns the key that the site shares with a device, for
+// [task.Result.Genuine]; ok is false if there is no such device. Nobody changes
+// the key.
+func (a *Authority) ResultKey(device uint32) (key []byte, ok bool) {
+	c := &a.results
+	c.mu.RLock()
+	key, ok = c.keys[device]
+	c.mu.RUnlock()
+	if ok {
+		return key, true
+	}
+	key, err := a.deriveResultKey(device)
+	if err != nil {
+		return nil, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.keys == nil {
+		c.keys = map[uint32][]byte{}
+	}
+	if len(c.keys) >= maxResultKeys {
+		for other := range c.keys { // whichever comes first makes room
+			delete(c.keys, other)
+			break
+		}
+	}
+	c.keys[device] = key
+	return key, true
+}
+
+func (a *Authority) deriveResultKey(number uint32) ([]byte, error) {
+	a.mu.RLock()
+	known := a.device(number)
+	if known == nil {
+		a.mu.RUnlock()
+		return nil, fmt.Errorf("derive result key: no device %d", number)
+	}
+	d := *known
+	a.mu.RUnlock()
+	public, err := ecdh.P256().NewPublicKey(d.public)
+	if err != nil {
+		return nil, fmt.Errorf("derive result key of device %d: %w", number, err)
+	}
+	return task.ResultKey(a.keys.result, public, a.site, d.id)
+}

@@ -1,0 +1,34 @@
+// Package console is the administrator's side of a site: it checks what is asked,
+// appends what is accepted, and reads the views. [Console.Handler] serves the
+// HTTP API under [Base] and /livez, /readyz and /metrics; api.go lists every path
+// with what goes in and comes out.
+//
+// # What every call keeps
+//
+// A call shows the administrator's token (Authorization: Bearer …), which
+// [EnsureAdminToken] makes at the first start. A wrong one is answered after the
+// same work as a right one; failures are counted per address and minute, become
+// login.failed events, and are throttled above [MaxLoginFailures]. A right token
+// is never throttled. The health paths, the metrics (which name no device and no
+// administrator) and the OpenAPI document are served without a token.
+//
+// A write is answered once its event is durable, with the event's number. With an
+// Idempotency-Key the same write can be sent again: the same key and the same
+// body get the same answer, also after a restart; the same key with another body
+// is refused. The key is in the event's envelope, and [Writes] folds the newest
+// [MaxWrites] of them. Blocking, unblocking and revoking have no key: what is
+// done already is answered with the event that did it. Making a token has none
+// either, for its secret cannot be told twice.
+//
+// A read names the event that it is current to; with min-event it waits, at most
+// ten seconds, until the views hold that event. Lists come in pages with a
+// cursor.
+//
+// What is refused is a problem by RFC 9457, whose detail is one plain sentence:
+// what does not hold, where, and what to do. Unknown fields and parameters are
+// refused. Bodies, lists, streams and times are bounded.
+//
+// # Beside the API
+//
+// [Policies] is the fold that knows the site's policy and hands it out signed.
+package console

@@ -1,0 +1,180 @@
+package console
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bugle-fleet/bugle/journal/event"
+)
+
+// Bounds of failed logins.
+const (
+	MaxLoginFailures  = 20  // answered per address and minute; from then on "too many"
+	maxLoginAddresses = 500 // counted apart in a minute; the rest are counted as one
+	otherAddresses    = "others"
+)
+
+// EnsureAdminToken returns the administrator's token in the file at path, which
+// it makes, durably and with mode 0600, if it is not there: 32 random bytes in
+// hexadecimal. A file that others can read is an error.
+func EnsureAdminToken(path string) (string, error) {
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return createAdminToken(path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read administrator's token: %w", err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", fmt.Errorf("read administrator's token: %w", err)
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 && runtime.GOOS != "windows" {
+		return "", fmt.Errorf("read administrator's token: %s has mode %#o, others can read it: chmod 600 it, or delete it for a new one", path, mode)
+	}
+	token := strings.TrimSpace(string(raw))
+	if b, err := hex.DecodeString(token); err != nil || len(b) != 32 {
+		return "", fmt.Errorf("read administrator's token: %s does not hold 64 hexadecimal digits: delete it for a new one", path)
+	}
+	return token, nil
+}
+
+func createAdminToken(path string) (string, error) {
+	var b [32]byte
+	rand.Read(b[:])
+	token := hex.EncodeToString(b[:])
+	if err := writeDurably(path, []byte(token+"\n")); err != nil {
+		return "", fmt.Errorf("create administrator's token: %w", err)
+	}
+	return token, nil
+}
+
+// writeDurably puts a file of mode 0600 in place: write, fsync, rename, fsync of
+// the folder.
+func writeDurably(path string, data []byte) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(dir, ".token-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(data)
+	err = errors.Join(err, tmp.Sync(), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil || runtime.GOOS == "windows" {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+type actorKey struct{}
+
+// actorOf is the administrator who makes the call.
+func actorOf(ctx context.Context) event.Actor {
+	a, _ := ctx.Value(actorKey{}).(event.Actor)
+	return a
+}
+
+// A gate lets calls through that show the token.
+type gate struct {
+	hash [32]byte // of the token
+	now  func() time.Time
+
+	mu       sync.Mutex
+	failures map[string]uint32 // by address, in this minute
+}
+
+func newGate(token string, now func() time.Time) *gate {
+	return &gate{hash: sha256.Sum256([]byte(token)), now: now, failures: map[string]uint32{}}
+}
+
+// guard wraps what needs the token.
+func (g *gate) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		address := addressOf(r)
+		if g.right(r.Header.Get("Authorization")) {
+			actor := event.Actor{Issuer: "local", Subject: "admin", Address: address}
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), actorKey{}, actor)))
+			return
+		}
+		if g.count(address) > MaxLoginFailures {
+			w.Header().Set("Retry-After", "60")
+			writeProblem(w, problem(http.StatusTooManyRequests, "Too many failed logins",
+				"There were more than %d calls without the right token from %s in a minute; wait a minute.", MaxLoginFailures, address))
+			return
+		}
+		w.Header().Set("WWW-Authenticate", `Bearer realm="bugle"`)
+		writeProblem(w, problem(http.StatusUnauthorized, "The call does not show the right token",
+			"Send the header \"Authorization: Bearer TOKEN\" with what is in the site's file admin.token."))
+	})
+}
+
+func (g *gate) right(header string) bool {
+	scheme, token, _ := strings.Cut(header, " ")
+	ok := strings.EqualFold(scheme, "Bearer")
+	got := sha256.Sum256([]byte(token))
+	return subtle.ConstantTimeCompare(got[:], g.hash[:]) == 1 && ok
+}
+
+// count adds a failure and returns how many there are from address in this
+// minute.
+func (g *gate) count(address string) uint32 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if _, ok := g.failures[address]; !ok && len(g.failures) >= maxLoginAddresses {
+		address = otherAddresses
+	}
+	g.failures[address]++
+	return g.failures[address]
+}
+
+// take returns the failures since it was called last, one event per address.
+func (g *gate) take() []*event.Event {
+	g.mu.Lock()
+	failures := g.failures
+	g.failures = map[string]uint32{}
+	g.mu.Unlock()
+	events := make([]*event.Event, 0, len(failures))
+	for address, n := range failures {
+		events = append(events, &event.Event{
+			Observed: g.now(), Actor: event.Actor{Issuer: "site", Subject: "console"},
+			Payload: &event.LoginFailed{Where: "console", Address: address, Reason: "wrong or missing token", Count: n},
+		})
+	}
+	slices.SortFunc(events, func(a, b *event.Event) int {
+		return strings.Compare(a.Payload.(*event.LoginFailed).Address, b.Payload.(*event.LoginFailed).Address)
+	})
+	return events
+}
+
+func addressOf(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}

@@ -1,0 +1,221 @@
+package console
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"github.com/bugle-fleet/bugle/journal/event"
+	"github.com/bugle-fleet/bugle/listener/wire/task"
+	"github.com/bugle-fleet/bugle/projectors/operation"
+)
+
+type operationsInput struct {
+	AtLeast
+	Before string `query:"before" doc:"only older ones than this operation"`
+	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50"`
+}
+
+func (c *Console) listOperations(ctx context.Context, in *operationsInput) (*out[OperationPage], error) {
+	var before task.ID
+	if in.Before != "" {
+		var err error
+		if before, err = parseOperation(in.Before); err != nil {
+			return nil, err
+		}
+	}
+	at, err := c.current(ctx, in.AtLeast)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := c.cfg.Operations.List(before, in.Limit)
+	if err != nil {
+		return nil, c.failView(ctx, "list operations", err)
+	}
+	page := OperationPage{Items: []Operation{}, Event: at}
+	for i := range rows {
+		page.Items = append(page.Items, operationJSON(&rows[i], at))
+	}
+	if len(rows) == in.Limit {
+		page.Next = rows[len(rows)-1].ID.String()
+	}
+	return answer(page)
+}
+
+func parseOperation(s string) (task.ID, error) {
+	id, err := task.ParseID(s)
+	if err != nil {
+		return id, badRequest("The operation's id cannot be read", "%q is %s.", clip(s), err)
+	}
+	return id, nil
+}
+
+func operationJSON(o *operation.Operation, at uint64) Operation {
+	shown := Operation{
+		Operation: o.ID.String(), Kind: o.Kind, Target: o.Target, Reason: o.Reason, Actor: o.Actor.Subject,
+		Targets: o.Count, Online: o.Online, States: make(map[string]uint32, len(task.States)),
+		Columns:   Columns{o.Total(), o.Completed(), o.Failed(), o.Offline(), o.Unknown()},
+		Requested: o.Requested, NotBefore: o.NotBefore, DeliverBy: o.DeliverBy,
+		Cancelled: o.Cancelled, Expired: o.Expired, Closed: o.Closed, Done: o.Done(), First: o.Event, Event: at,
+	}
+	for _, s := range task.States {
+		shown.States[s.String()] = o.States[s]
+	}
+	return shown
+}
+
+// OperationInput is the parameters of reads of one operation.
+type OperationInput struct {
+	AtLeast
+	ID string `path:"id" maxLength:"64"`
+}
+
+// operation waits as asked and reads the operation.
+func (c *Console) operation(ctx context.Context, in *OperationInput) (o operation.Operation, at uint64, err error) {
+	id, err := parseOperation(in.ID)
+	if err != nil {
+		return o, 0, err
+	}
+	if at, err = c.current(ctx, in.AtLeast); err != nil {
+		return o, 0, err
+	}
+	if o, err = c.findOperation(ctx, id); err != nil {
+		return o, 0, c.failView(ctx, "read the operation", err)
+	}
+	return o, max(at, o.Event), nil
+}
+
+// findOperation looks again once the view holds all that the journal holds: one
+// that was acknowledged a moment ago is found.
+func (c *Console) findOperation(ctx context.Context, id task.ID) (operation.Operation, error) {
+	o, ok, err := c.cfg.Operations.Get(id)
+	if err == nil && !ok {
+		c.catchUp(ctx)
+		o, ok, err = c.cfg.Operations.Get(id)
+	}
+	if err == nil && !ok {
+		err = notFound("There is no operation %s.", id)
+	}
+	return o, err
+}
+
+func (c *Console) getOperation(ctx context.Context, in *OperationInput) (*out[OperationReply], error) {
+	o, at, err := c.operation(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	reply := OperationReply{Operation: operationJSON(&o, at), RunTimeoutSeconds: o.RunTimeout.Seconds()}
+	if len(o.Params) > 0 {
+		if err := json.Unmarshal(o.Params, &reply.Params); err != nil {
+			return nil, c.fail(ctx, "read the operation's parameters", err)
+		}
+	}
+	if reply.Latency, err = c.latency.of(ctx, c.cfg.Operations, &o); err != nil {
+		return nil, c.failView(ctx, "measure the operation", err)
+	}
+	return answer(reply)
+}
+
+type targetsInput struct {
+	OperationInput
+	State string `query:"state" doc:"only those in this state"`
+	After uint32 `query:"after"`
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+}
+
+func (c *Console) listTargets(ctx context.Context, in *targetsInput) (*out[TargetPage], error) {
+	state := task.NoState
+	if in.State != "" {
+		var ok bool
+		if state, ok = task.ParseState(in.State); !ok {
+			return nil, badRequest("The state is unknown", "state: there is no %q; states are those that the operation counts.", clip(in.State))
+		}
+	}
+	o, at, err := c.operation(ctx, &in.OperationInput)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := c.cfg.Operations.Devices(o.ID, state, in.After, in.Limit)
+	if err != nil {
+		return nil, c.failView(ctx, "list the operation's devices", err)
+	}
+	page := TargetPage{Items: []Target{}, Event: at}
+	for i := range rows {
+		name, err := c.nameOf(rows[i].Device)
+		if err != nil {
+			return nil, c.failView(ctx, "list the operation's devices", err)
+		}
+		page.Items = append(page.Items, targetJSON(&rows[i], name))
+	}
+	if len(rows) == in.Limit {
+		page.Next = rows[len(rows)-1].Device
+	}
+	return answer(page)
+}
+
+func (c *Console) nameOf(number uint32) (string, error) {
+	d, _, err := c.cfg.Devices.Get(number)
+	return d.Name, err
+}
+
+func targetJSON(s *operation.DeviceState, name string) Target {
+	return Target{
+		Device: s.Device, Name: name, State: s.State.String(), Online: !s.WasOffline, Attempt: s.Attempt, Code: s.Code, Detail: s.Detail,
+		Sent: instant(s.Sent), Received: instant(s.Delivered), Running: instant(s.Started), Ended: instant(s.Ended), Event: s.Event,
+	}
+}
+
+type cancelInput struct {
+	ID   string `path:"id" maxLength:"64"`
+	Key  string `header:"Idempotency-Key" doc:"1 to 64 visible ASCII characters; the same key and body get the same answer"`
+	Body ReasonRequest
+}
+
+func (c *Console) cancelOperation(ctx context.Context, in *cancelInput) (*out[Written], error) {
+	id, err := parseOperation(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	key, err := newOnceKey(actorOf(ctx), in.Key, "cancel "+id.String(), in.Body)
+	if err != nil {
+		return nil, err
+	}
+	return c.write(ctx, key, "cancel the operation", &event.OperationCancelled{Operation: id, Reason: in.Body.Reason}, func() error {
+		return c.cancellable(ctx, id)
+	})
+}
+
+func (c *Console) cancellable(ctx context.Context, id task.ID) error {
+	o, err := c.findOperation(ctx, id)
+	switch {
+	case err != nil:
+		return err
+	case o.Cancelled:
+		return conflict("Operation %s is cancelled already.", id)
+	case o.Closed:
+		return conflict("Operation %s is closed; nothing of it is under way.", id)
+	case o.Done():
+		return conflict("Operation %s is done: every device has reported its end.", id)
+	}
+	return nil
+}
+
+// write appends what check lets pass, once per key, and answers with the number
+// of the event.
+func (c *Console) write(ctx context.Context, key onceKey, doing string, p event.Payload, check func() error) (*out[Written], error) {
+	e := &event.Event{Observed: c.cfg.Now(), Key: key.envelope(), Actor: actorOf(ctx), Payload: p}
+	err := c.cfg.Writes.check(key)
+	if err == nil {
+		err = check()
+	}
+	if err == nil {
+		err = c.cfg.Journal.AppendIf(ctx, func() error { return c.cfg.Writes.check(key) }, e)
+	}
+	if d, ok := errors.AsType[doneAlready](err); ok {
+		return answer(Written{uint64(d)})
+	}
+	if err != nil {
+		return nil, c.failView(ctx, doing, err)
+	}
+	return answer(Written{e.Number})
+}

@@ -1,0 +1,153 @@
+package console
+
+import (
+	"encoding"
+	"encoding/hex"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/bugle-fleet/bugle/journal/event"
+	"github.com/bugle-fleet/bugle/listener/wire/task"
+)
+
+// eventJSON is an event as the API shows it.
+func eventJSON(e *event.Event) Event {
+	out := Event{
+		Number: e.Number, Accepted: e.Accepted, Observed: instant(e.Observed), Kind: string(e.Kind()),
+		Actor:   EventActor{e.Actor.Issuer, e.Actor.Subject, e.Actor.Session, e.Actor.Behalf, e.Actor.Address},
+		Payload: payloadJSON(e.Payload),
+	}
+	if s := e.Source; s != nil {
+		out.Source = &EventSource{s.Listener, s.Epoch, s.File.String(), s.Number, s.Part, s.Of, hex.EncodeToString(s.Digest[:])}
+	}
+	return out
+}
+
+func instant(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// payloadJSON shows what an event says: field names with a small first letter,
+// bytes in hexadecimal, numbers with names by name; a task and sets of devices
+// are shown as what they hold.
+func payloadJSON(p event.Payload) any {
+	switch p := p.(type) {
+	case *event.OperationRequested:
+		fields := object(reflect.ValueOf(*p))
+		fields["task"] = taskJSON(p.Task)
+		fields["targets"] = setJSON(p.Targets)
+		fields["offline"] = setJSON(p.Offline)
+		return fields
+	case *event.PolicyChanged:
+		return map[string]any{"body": rawJSON(p.Body), "reason": p.Reason}
+	}
+	return plain(reflect.ValueOf(p))
+}
+
+// maxShown is how many device numbers of a set are shown.
+const maxShown = 1000
+
+func setJSON(raw []byte) any {
+	b := roaring.New()
+	if err := b.UnmarshalBinary(raw); err != nil {
+		return hex.EncodeToString(raw)
+	}
+	out := map[string]any{"count": b.GetCardinality()}
+	first := make([]uint32, 0, min(b.GetCardinality(), maxShown))
+	for n := range roaring.Values(b) {
+		if len(first) == maxShown {
+			out["cut"] = true
+			break
+		}
+		first = append(first, n)
+	}
+	out["devices"] = first
+	return out
+}
+
+func taskJSON(s task.Signed) any {
+	t, err := s.Task()
+	if err != nil {
+		return hex.EncodeToString(s)
+	}
+	fields := object(reflect.ValueOf(t))
+	fields["params"] = rawJSON(t.Params)
+	fields["runTimeout"] = t.RunTimeout.String()
+	return fields
+}
+
+var (
+	textType  = reflect.TypeFor[encoding.TextMarshaler]()
+	printType = reflect.TypeFor[fmt.Stringer]()
+	timeType  = reflect.TypeFor[time.Time]()
+)
+
+// plain turns a value of an event into what encoding/json shows well.
+func plain(v reflect.Value) any {
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return nil
+		}
+		v = v.Elem()
+	}
+	switch {
+	case v.Type() == timeType:
+		return instant(v.Interface().(time.Time))
+	case v.Type().Implements(textType):
+		return v.Interface()
+	case v.Type().Implements(printType) && v.Kind() != reflect.Struct:
+		return v.Interface().(fmt.Stringer).String()
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		return object(v)
+	case reflect.Array, reflect.Slice:
+		return list(v)
+	}
+	return v.Interface()
+}
+
+func object(v reflect.Value) map[string]any {
+	out := map[string]any{}
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		switch {
+		case f.Anonymous && f.Type.Kind() == reflect.Struct:
+			for name, value := range object(v.Field(i)) {
+				out[name] = value
+			}
+		case f.IsExported():
+			out[smallFirst(f.Name)] = plain(v.Field(i))
+		}
+	}
+	return out
+}
+
+func list(v reflect.Value) any {
+	if v.Type().Elem().Kind() == reflect.Uint8 {
+		b := make([]byte, v.Len())
+		reflect.Copy(reflect.ValueOf(b), v)
+		return hex.EncodeToString(b)
+	}
+	out := make([]any, v.Len())
+	for i := range out {
+		out[i] = plain(v.Index(i))
+	}
+	return out
+}
+
+// smallFirst makes "id" of "ID", "os" of "OS" and "publicKey" of "PublicKey".
+func smallFirst(name string) string {
+	if strings.IndexFunc(name, unicode.IsLower) < 0 {
+		return strings.ToLower(name)
+	}
+	return strings.ToLower(name[:1]) + name[1:]
+}

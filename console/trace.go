@@ -1,0 +1,164 @@
+package console
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/bugle-fleet/bugle/journal/event"
+	"github.com/bugle-fleet/bugle/listener/wire/task"
+	"github.com/bugle-fleet/bugle/projectors/operation"
+)
+
+// maxTraced is how many devices one trace shows.
+const maxTraced = 500
+
+type historyInput struct {
+	OperationInput
+	After uint64 `query:"after" minimum:"0" doc:"only events behind this one"`
+	Limit int    `query:"limit" minimum:"1" maximum:"200" default:"100"`
+}
+
+// getHistory shows the events that touched an operation.
+func (c *Console) getHistory(ctx context.Context, in *historyInput) (*out[EventPage], error) {
+	o, at, err := c.operation(ctx, &in.OperationInput)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := c.cfg.Operations.History(o.ID)
+	if err != nil {
+		return nil, c.failView(ctx, "read the operation's history", err)
+	}
+	page := EventPage{Items: []Event{}, Event: at}
+	for _, entry := range entries {
+		if entry.Event <= in.After {
+			continue
+		}
+		if len(page.Items) == in.Limit {
+			page.Next = page.Items[in.Limit-1].Number
+			break
+		}
+		e, err := c.event(ctx, entry.Event)
+		if err != nil {
+			return nil, c.fail(ctx, "read the operation's history", err)
+		}
+		page.Items = append(page.Items, eventJSON(e))
+	}
+	return answer(page)
+}
+
+type traceInput struct {
+	OperationInput
+	Device string `query:"device" maxLength:"256" doc:"only this device, by number, id or name"`
+}
+
+// getTrace shows the life of an operation: what the site did, then every device
+// step by step.
+func (c *Console) getTrace(ctx context.Context, in *traceInput) (*out[TraceReply], error) {
+	o, at, err := c.operation(ctx, &in.OperationInput)
+	if err != nil {
+		return nil, err
+	}
+	rows, cut, err := c.traced(&o, in.Device)
+	if err != nil {
+		return nil, c.failView(ctx, "trace the operation", err)
+	}
+	reply := TraceReply{Operation: o.ID.String(), Kind: o.Kind, Event: at, Cut: cut}
+	reply.Steps = append(reply.Steps,
+		TraceStep{At: o.Requested, What: "requested", Detail: o.Actor.Subject},
+		TraceStep{At: o.Accepted, What: "accepted", Event: o.Event, HopMS: hop(o.Requested, o.Accepted)})
+	for i := range rows {
+		name, err := c.nameOf(rows[i].Device)
+		if err != nil {
+			return nil, c.failView(ctx, "trace the operation", err)
+		}
+		reply.Steps = append(reply.Steps, stepsOf(&o, &rows[i], name)...)
+	}
+	ends, err := c.endsOf(ctx, &o)
+	if err != nil {
+		return nil, c.failView(ctx, "trace the operation", err)
+	}
+	reply.Steps = append(reply.Steps, ends...)
+	return answer(reply)
+}
+
+func (c *Console) traced(o *operation.Operation, word string) (rows []operation.DeviceState, cut bool, err error) {
+	if word == "" {
+		rows, err = c.cfg.Operations.Devices(o.ID, task.NoState, 0, maxTraced+1)
+		if len(rows) > maxTraced {
+			return rows[:maxTraced], true, err
+		}
+		return rows, false, err
+	}
+	d, err := c.findDevice(word)
+	if err != nil {
+		return nil, false, err
+	}
+	row, ok, err := c.cfg.Operations.Device(o.ID, d.Number)
+	if err == nil && !ok {
+		err = notFound("Device %d (%s) is no target of operation %s.", d.Number, clip(d.Name), o.ID)
+	}
+	return []operation.DeviceState{row}, false, err
+}
+
+// stepsOf are the steps of one device, by time; each hop is from the step before
+// it, the first from the request.
+func stepsOf(o *operation.Operation, s *operation.DeviceState, name string) []TraceStep {
+	var steps []TraceStep
+	add := func(at time.Time, what, detail string, number uint64) {
+		if !at.IsZero() {
+			steps = append(steps, TraceStep{At: at, What: what, Device: s.Device, Name: name, Event: number, Detail: detail})
+		}
+	}
+	add(s.Sent, task.Sent.String(), "", 0)
+	add(s.Delivered, task.Delivered.String(), "", 0)
+	add(s.Started, task.Running.String(), "", 0)
+	add(s.Ended, s.State.String(), s.Detail, 0)
+	slices.SortStableFunc(steps, func(a, b TraceStep) int { return a.At.Compare(b.At) })
+	add(s.Visible, "visible", s.State.String(), s.Event)
+	if len(steps) == 0 {
+		return []TraceStep{{At: o.Accepted, What: s.State.String(), Device: s.Device, Name: name}}
+	}
+	before := o.Requested
+	for i := range steps {
+		steps[i].HopMS = hop(before, steps[i].At)
+		before = steps[i].At
+	}
+	return steps
+}
+
+func hop(from, to time.Time) float64 { return milliseconds(max(to.Sub(from), 0)) }
+
+// endsOf are what the site and administrators said of all targets at once.
+func (c *Console) endsOf(ctx context.Context, o *operation.Operation) ([]TraceStep, error) {
+	if !o.Cancelled && !o.Expired && !o.Closed {
+		return nil, nil
+	}
+	entries, err := c.cfg.Operations.History(o.ID)
+	if err != nil {
+		return nil, err
+	}
+	var ends []TraceStep
+	for _, entry := range entries {
+		step := TraceStep{At: entry.Accepted, Event: entry.Event, HopMS: hop(o.Requested, entry.Accepted)}
+		switch entry.Kind {
+		case event.KindOperationCancel:
+			step.What = "cancelled"
+			e, err := c.event(ctx, entry.Event)
+			if err != nil {
+				return nil, err
+			}
+			if p, ok := e.Payload.(*event.OperationCancelled); ok {
+				step.Detail = p.Reason
+			}
+		case event.KindOperationExpired:
+			step.What = "expired"
+		case event.KindOperationClosed:
+			step.What = "closed"
+		default:
+			continue
+		}
+		ends = append(ends, step)
+	}
+	return ends, nil
+}
