@@ -1,0 +1,44 @@
+// Command bugle-sim is a simulated fleet: many agents in one process, against a
+// site that runs. It tells how fast they sign in, how long after a push the last
+// of them has the task, and how long after its end a result is visible.
+//
+//	API: join token ──> agent.Join × N ──> agent.Open × N ──> agent.Run × N
+//	                                            │                 │ events
+//	                        one file of records ┘                 v
+//	API: push, look at the operation ────────────────────────> figures
+//
+// The agents are those of package agent, as they run on real machines: each has a
+// folder, a key, a certificate, a TLS session, and runs the real actions. What
+// they share is what one machine makes them share: the processor, over which
+// actions take turns, and the disk, on which their records are one file
+// (package record) so that one fsync serves all that wait. Every promise of an
+// agent's record holds. With --gather, records wait for others before that fsync,
+// as on a slower disk: agents that have their task then leave the processor for a
+// while to those that are to receive it, as on real machines they do.
+//
+// # Phases
+//
+// First the fleet joins, unless its folder (--dir) is of an earlier run, and signs
+// in. Each phase prints one line of JSON on standard output; the rest goes to
+// standard error.
+//
+//	connect  every agent from its start to the listener's welcome
+//	push     --pushes operations, one after the other: from the site's answer to
+//	         the push until each agent has the task
+//	results  as many again: from the end of the task on each agent until the API
+//	         shows it
+//
+// Times are milliseconds by this machine's clock. An agent may have the task
+// before the site's answer has been read; its time is then below zero. With --data
+// the site is on this machine, and "sinceRequest" has the same figures from the
+// time that the site wrote into the event, before it was durable. A result
+// counts as visible at the first answer about the operation that is current to the
+// last event which changed that device's row; the operation is asked for every
+// --poll, so the figures err to the long side by up to as much and the time of a
+// call.
+//
+// # Exit
+//
+// 0 if every agent did everything, 1 if anything is missing or failed, 2 if the
+// command was called wrongly.
+package main

@@ -1,0 +1,290 @@
+package admin
+
+import (
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bugle-fleet/bugle/console"
+	"github.com/bugle-fleet/bugle/listener/wire/task"
+)
+
+func opsCommand(o *Options) *cobra.Command {
+	return group(&cobra.Command{
+		Use:     "ops",
+		Aliases: []string{"op", "operations"},
+		Short:   "List, show, watch and cancel operations",
+		Long: `List, show, watch and cancel operations. An operation is one push: a kind of task for a
+set of devices, each of which stands in one state:
+
+  waiting, sent, delivered, running, deferred                 under way
+  succeeded, not-applicable                                   ended well
+  failed, refused, timed-out, expired, lost                   ended badly
+  cancelled                                                   ended by an administrator`,
+		Example: "  bugle ops list\n  bugle ops devices 01936f5e-8a6b-7c1d-9e2f-0123456789ab --state failed",
+	}, opsList(o), opsShow(o), opsWatch(o), opsDevices(o), opsCancel(o))
+}
+
+var operationColumns = []column[console.Operation]{
+	{"operation", false, func(o console.Operation) any { return o.Operation }},
+	{"kind", false, func(o console.Operation) any { return o.Kind }},
+	{"requested", false, func(o console.Operation) any { return o.Requested }},
+	{"targets", false, func(o console.Operation) any { return o.Targets }},
+	{"online", true, func(o console.Operation) any { return o.Online }},
+	{"completed", false, func(o console.Operation) any { return o.Columns.Completed }},
+	{"failed", false, func(o console.Operation) any { return o.Columns.Failed }},
+	{"offline", false, func(o console.Operation) any { return o.Columns.Offline }},
+	{"unknown", false, func(o console.Operation) any { return o.Columns.Unknown }},
+	{"status", false, func(o console.Operation) any { return status(o) }},
+	{"deliverBy", true, func(o console.Operation) any { return o.DeliverBy }},
+	{"target", true, func(o console.Operation) any { return o.Target }},
+	{"actor", true, func(o console.Operation) any { return o.Actor }},
+	{"reason", false, func(o console.Operation) any { return long(o.Reason) }},
+}
+
+// status is where an operation stands, in one word.
+func status(o console.Operation) string {
+	switch {
+	case o.Done:
+		return "done"
+	case o.Closed:
+		return "closed"
+	case o.Cancelled:
+		return "cancelled"
+	case o.Expired:
+		return "expired"
+	}
+	return "open"
+}
+
+func opsList(o *Options) *cobra.Command {
+	var limit int
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "List operations, newest first",
+		Long: `List operations, newest first, with the classic columns: completed (succeeded or not
+applicable), failed (failed, refused or timed out), offline (never sent), unknown (the
+rest). Together they are the targets.`,
+		Example: "  bugle ops list --limit 100\n  bugle ops list --limit 0 -o csv > operations.csv",
+		Args:    exactly(),
+		RunE: o.with(func(s *session, _ []string) error {
+			if err := checkLimit(limit); err != nil {
+				return err
+			}
+			operations := pages(func(next string) ([]console.Operation, string, error) {
+				var page console.OperationPage
+				err := s.client.get(s.ctx, console.PathOperations, query("before", next, "limit", limited(limit)), &page)
+				return page.Items, page.Next, err
+			})
+			return list(s.out, operationColumns, first(limit, operations))
+		}),
+	}
+	limitFlag(c, &limit, 20)
+	return c
+}
+
+func opsShow(o *Options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "show ID",
+		Short: "Show an operation with the count of every state and its latencies",
+		Long: `Show an operation: what was asked for, by whom and why, how many devices are in which
+state, and how long each hop took, over the devices that took it (median, 99th
+percentile, slowest).`,
+		Example:           "  bugle ops show 01936f5e-8a6b-7c1d-9e2f-0123456789ab\n  bugle ops show ID -o json | jq .states.failed",
+		Args:              exactly("ID"),
+		ValidArgsFunction: onlyFirst(o.complete(operationIDs)),
+		RunE: o.with(func(s *session, args []string) error {
+			if err := operationID(args[0]); err != nil {
+				return err
+			}
+			op, err := s.operation(s.ctx, args[0], 0)
+			if err != nil {
+				return err
+			}
+			s.showOperation(op)
+			return nil
+		}),
+	}
+}
+
+func (s *session) showOperation(op *console.OperationReply) {
+	fields := []field{
+		{"Operation", "operation", op.Operation.Operation}, {"Kind", "kind", op.Kind},
+		{"Parameters", "params", compact(op.Params)}, {"For", "target", op.Target},
+		{"Targets", "targets", op.Targets}, {"Online at request", "online", op.Online},
+		{"Requested", "requested", op.Requested}, {"By", "actor", op.Actor}, {"Reason", "reason", op.Reason},
+		{"Not before", "notBefore", op.NotBefore}, {"Deliver by", "deliverBy", op.DeliverBy},
+		{"Run timeout", "runTimeout", time.Duration(op.RunTimeoutSeconds * float64(time.Second))},
+		{"Status", "status", status(op.Operation)}, {"First event", "first", op.First}, {"Event", "event", op.Event},
+	}
+	if !s.out.table() {
+		fields = append(fields, stateFields(op.States)...)
+		s.out.object(op, fields)
+		return
+	}
+	s.out.object(op, fields)
+	s.out.printf("\n")
+	s.out.states(op.States)
+	s.out.printf("\n")
+	s.out.grid(&grid{
+		head: []string{"TOTAL", "COMPLETED", "FAILED", "OFFLINE", "UNKNOWN"},
+		rows: [][]any{{op.Columns.Total, op.Columns.Completed, op.Columns.Failed, op.Columns.Offline, op.Columns.Unknown}},
+	})
+	hops := &grid{head: []string{"HOP", "DEVICES", "P50", "P99", "MAX"}}
+	for _, name := range console.Hops {
+		if h, ok := op.Latency[name]; ok && h.Count > 0 {
+			hops.rows = append(hops.rows, []any{strings.ReplaceAll(name, "-", " to "), h.Count, millis(h.P50), millis(h.P99), millis(h.Max)})
+		}
+	}
+	if len(hops.rows) > 0 {
+		s.out.printf("\n")
+		s.out.grid(hops)
+	}
+}
+
+// states shows the count of every state.
+func (p *printer) states(states map[string]uint32) {
+	g := &grid{head: []string{"STATE", "DEVICES"}}
+	for _, name := range stateOrder(states) {
+		var shown any = state(name)
+		if states[name] == 0 {
+			shown = name // in no colour: nothing is there
+		}
+		g.rows = append(g.rows, []any{shown, states[name]})
+	}
+	p.grid(g)
+}
+
+func stateFields(states map[string]uint32) []field {
+	var fields []field
+	for _, name := range stateOrder(states) {
+		fields = append(fields, field{name, name, states[name]})
+	}
+	return fields
+}
+
+func opsWatch(o *Options) *cobra.Command {
+	var timeout time.Duration
+	c := &cobra.Command{
+		Use:   "watch ID",
+		Short: "Show the progress of an operation until every device has ended",
+		Long: `Show the progress of an operation until every device has ended, then what became of it.
+
+On a terminal progress is a bar, elsewhere a line for every change. --timeout and
+Ctrl-C stop watching and do not end the operation. The command ends with code 0 if all
+is well, 3 if devices failed, refused, timed out, expired or were lost, and 1 if it
+stopped before the end.`,
+		Example:           "  bugle ops watch 01936f5e-8a6b-7c1d-9e2f-0123456789ab --timeout 10m",
+		Args:              exactly("ID"),
+		ValidArgsFunction: onlyFirst(o.complete(operationIDs)),
+		RunE: o.with(func(s *session, args []string) error {
+			if err := operationID(args[0]); err != nil {
+				return err
+			}
+			if timeout < 0 {
+				return usage("--timeout: %s is less than 0", timeout)
+			}
+			op, err := s.watch(args[0], 0, timeout)
+			if op != nil {
+				s.showOperation(op)
+			}
+			return err
+		}),
+	}
+	c.Flags().DurationVar(&timeout, "timeout", 0, "stop watching after this time (default never)")
+	return c
+}
+
+var targetColumns = []column[console.Target]{
+	{"device", false, func(t console.Target) any { return t.Device }},
+	{"name", false, func(t console.Target) any { return t.Name }},
+	{"state", false, func(t console.Target) any { return state(t.State) }},
+	{"online", true, func(t console.Target) any { return t.Online }},
+	{"attempt", true, func(t console.Target) any { return t.Attempt }},
+	{"code", false, func(t console.Target) any { return t.Code }},
+	{"sent", true, func(t console.Target) any { return t.Sent }},
+	{"delivered", false, func(t console.Target) any { return t.Received }},
+	{"running", true, func(t console.Target) any { return t.Running }},
+	{"ended", false, func(t console.Target) any { return t.Ended }},
+	{"event", true, func(t console.Target) any { return t.Event }},
+	{"detail", false, func(t console.Target) any { return long(t.Detail) }},
+}
+
+func opsDevices(o *Options) *cobra.Command {
+	var which string
+	var limit int
+	names := mapped(task.States, task.State.String)
+	c := &cobra.Command{
+		Use:   "devices ID",
+		Short: "List the devices of an operation and where each stands",
+		Long: `List the devices of an operation by rising number, where each stands, and what it said.
+
+The table cuts long texts; the other outputs have them whole.`,
+		Example:           "  bugle ops devices 01936f5e-8a6b-7c1d-9e2f-0123456789ab --state failed\n  bugle ops devices ID -o csv > result.csv",
+		Args:              exactly("ID"),
+		ValidArgsFunction: onlyFirst(o.complete(operationIDs)),
+		RunE: o.with(func(s *session, args []string) error {
+			if err := operationID(args[0]); err != nil {
+				return err
+			}
+			if _, ok := task.ParseState(which); which != "" && !ok {
+				return usage("--state: %q is none of %s", which, strings.Join(names, ", "))
+			}
+			if err := checkLimit(limit); err != nil {
+				return err
+			}
+			targets := pages(func(next string) ([]console.Target, string, error) {
+				var page console.TargetPage
+				q := query("state", which, "after", next, "limit", limited(limit))
+				err := s.client.get(s.ctx, console.Path(console.PathOperationDevices, args[0]), q, &page)
+				return page.Items, number(page.Next), err
+			})
+			return list(s.out, targetColumns, first(limit, targets))
+		}),
+	}
+	c.Flags().StringVar(&which, "state", "", "only those in this state")
+	c.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
+	limitFlag(c, &limit, 0)
+	return c
+}
+
+func opsCancel(o *Options) *cobra.Command {
+	var reason string
+	c := &cobra.Command{
+		Use:   "cancel ID",
+		Short: "End an operation for all devices that have not begun it",
+		Long: `End an operation for all devices that have not begun it. Those that have will go on, and
+their results count.`,
+		Example:           "  bugle ops cancel 01936f5e-8a6b-7c1d-9e2f-0123456789ab --reason 'wrong hash'",
+		Args:              exactly("ID"),
+		ValidArgsFunction: onlyFirst(o.complete(operationIDs)),
+		RunE: o.with(func(s *session, args []string) error {
+			if err := operationID(args[0]); err != nil {
+				return err
+			}
+			return s.cancel(args[0], reason)
+		}),
+	}
+	c.Flags().StringVar(&reason, "reason", "", "why, for the history")
+	return c
+}
+
+func (s *session) cancel(id, reason string) error {
+	var w console.Written
+	if err := s.client.post(s.ctx, console.Path(console.PathOperationCancel, id), console.ReasonRequest{Reason: reason}, &w); err != nil {
+		return err
+	}
+	if !s.out.table() {
+		s.out.sentence(s.Quiet, w, "")
+		return nil
+	}
+	op, err := s.operation(s.ctx, id, w.Event)
+	if err != nil {
+		s.out.sentence(s.Quiet, w, "Operation %s is cancelled (event %d).", id, w.Event)
+		return nil
+	}
+	s.out.sentence(s.Quiet, w, "Operation %s is cancelled for %d of %s (event %d).", id,
+		op.States[task.Cancelled.String()], countOf(op.Targets, "device"), w.Event)
+	return nil
+}

@@ -1,0 +1,91 @@
+package admin
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bugle-fleet/bugle/console"
+)
+
+func statusCommand(o *Options) *cobra.Command {
+	return group(&cobra.Command{
+		Use:     "status",
+		Short:   "Show the components of the site and what they report",
+		Long:    "Show the components of the site and what they report.",
+		Example: "  bugle status components\n  bugle status messages --limit 10",
+	}, statusComponents(o), statusMessages(o))
+}
+
+var componentColumns = []column[console.Component]{
+	{"component", false, func(c console.Component) any { return c.Component }},
+	{"name", false, func(c console.Component) any { return c.Name }},
+	{"state", false, func(c console.Component) any { return state(c.State) }},
+	{"since", false, func(c console.Component) any { return c.Since }},
+	{"heard", false, func(c console.Component) any { return c.Heard }},
+	{"version", false, func(c console.Component) any { return c.Version }},
+	{"address", false, func(c console.Component) any { return c.Address }},
+	{"epoch", true, func(c console.Component) any { return c.Epoch }},
+}
+
+func statusComponents(o *Options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "components",
+		Short: "List the listeners as the site sees them",
+		Long: `List the listeners as the site sees them: granted (known, and not started yet), started,
+stopped (ended in good order) or lost (nothing is heard of it), since when, and when it
+was heard last.`,
+		Example: "  bugle status components -o json",
+		Args:    exactly(),
+		RunE: o.with(func(s *session, _ []string) error {
+			var components console.ComponentList
+			if err := s.client.get(s.ctx, console.PathComponents, nil, &components); err != nil {
+				return err
+			}
+			return list(s.out, componentColumns, all(components.Items))
+		}),
+	}
+}
+
+var messageColumns = []column[console.Message]{
+	{"event", false, func(m console.Message) any { return m.Event }},
+	{"at", false, func(m console.Message) any { return m.At }},
+	{"severity", false, func(m console.Message) any { return state(m.Severity) }},
+	{"component", false, func(m console.Message) any { return m.Component }},
+	{"message", false, func(m console.Message) any { return m.Message }},
+	{"device", false, func(m console.Message) any { return orNothing(m.Device) }},
+	{"text", false, func(m console.Message) any { return m.Text }},
+}
+
+func statusMessages(o *Options) *cobra.Command {
+	var limit int
+	var severity string
+	severities := []string{"info", "warning", "error"}
+	c := &cobra.Command{
+		Use:   "messages",
+		Short: "List status messages, newest first",
+		Long: `List status messages of components, newest first. The number of a message (MESSAGE) is
+stable: it says the same thing in every version.`,
+		Example: "  bugle status messages --limit 10\n  bugle status messages --severity error --limit 0 -o jsonl",
+		Args:    exactly(),
+		RunE: o.with(func(s *session, _ []string) error {
+			if err := checkLimit(limit); err != nil {
+				return err
+			}
+			if severity != "" && !slices.Contains(severities, severity) {
+				return usage("--severity: %q is none of %s", severity, strings.Join(severities, ", "))
+			}
+			messages := pages(func(next string) ([]console.Message, string, error) {
+				var page console.MessagePage
+				err := s.client.get(s.ctx, console.PathMessages, query("before", next, "limit", limited(limit), "severity", severity), &page)
+				return page.Items, number(page.Next), err
+			})
+			return list(s.out, messageColumns, first(limit, messages))
+		}),
+	}
+	c.Flags().StringVar(&severity, "severity", "", "only info, warning or error")
+	c.RegisterFlagCompletionFunc("severity", cobra.FixedCompletions(severities, cobra.ShellCompDirectiveNoFileComp))
+	limitFlag(c, &limit, 50)
+	return c
+}

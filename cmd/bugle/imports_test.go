@@ -1,0 +1,116 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/bugle-fleet/bugle"
+
+// watched are the modules outside bugle whose use is settled here too: whoever
+// imports one of them has its name in the table.
+var watched = map[string]string{
+	"github.com/nats-io/":        "nats",
+	"github.com/dgraph-io/":      "badger",
+	"github.com/RoaringBitmap/":  "roaring",
+	"github.com/vmihailenco/":    "msgpack",
+	"github.com/fsnotify/":       "fsnotify",
+	"github.com/shirou/gopsutil": "gopsutil",
+	"github.com/danielgtaylor/":  "huma",
+	"github.com/prometheus/":     "prometheus",
+	"github.com/spf13/":          "cobra",
+}
+
+// allowed is the table of imports: a package, and what it may import of bugle
+// and of the watched modules. It is the architecture; a shortcut fails here.
+var allowed = map[string]string{
+	"listener/wire/bounded": "msgpack",
+	"listener/wire/task":    "",
+	"listener/wire":         "listener/wire/bounded listener/wire/task",
+	"journal/event":         "listener/wire/bounded listener/wire/task",
+	"journal":               "journal/event",
+	"journal/commit":        "journal journal/event",
+	"journal/jetstream":     "journal journal/commit journal/event nats",
+	"journal/journaltest":   "journal journal/commit journal/event nats listener/wire/task",
+	"inbox/box":             "listener/wire/bounded listener/wire/task",
+	"inbox":                 "inbox/box journal journal/event listener/wire/task fsnotify",
+	"projectors":            "journal journal/event listener/wire/bounded badger",
+	"projectors/device":     "projectors journal/event listener/wire/bounded listener/wire/task roaring",
+	"projectors/presence":   "projectors journal/event listener/wire/bounded listener/wire/task roaring",
+	"projectors/operation":  "projectors journal/event listener/wire/bounded listener/wire/task roaring",
+	"projectors/status":     "projectors journal/event listener/wire/bounded",
+	"listener":              "listener/wire listener/wire/task inbox/box",
+	"agent/action":          "listener/wire/task gopsutil",
+	"agent":                 "listener/wire listener/wire/task agent/action",
+	"console/authority":     "journal journal/event listener/wire listener/wire/task",
+	"console/clock":         "journal journal/event listener/wire/task projectors projectors/status",
+	"console": "console/authority journal journal/event listener/wire/task " +
+		"projectors projectors/device projectors/presence projectors/operation projectors/status roaring huma prometheus",
+	"cmd/bugle-agent": "agent agent/action",
+}
+
+// anything are the packages that wire the others and may import all of them.
+var anything = []string{"cmd/bugle", "cmd/bugle-sim"}
+
+func TestImportsFollowTheTable(t *testing.T) {
+	for _, p := range packages(t) {
+		name := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+		if slices.ContainsFunc(anything, func(a string) bool { return name == a || strings.HasPrefix(name, a+"/") }) || strings.HasSuffix(name, "test") && name != "journal/journaltest" {
+			continue
+		}
+		line, ok := allowed[name]
+		if !ok {
+			t.Errorf("package %s is not in the table of imports: add it with what it may import", name)
+			continue
+		}
+		may := strings.Fields(line)
+		for _, i := range p.Imports {
+			if short := shorten(i); short != "" && !slices.Contains(may, short) {
+				t.Errorf("package %s imports %s, which the table does not allow", name, short)
+			}
+		}
+	}
+}
+
+// shorten is an import as the table names it, or empty if the table does not
+// care.
+func shorten(path string) string {
+	if rest, ok := strings.CutPrefix(path, module+"/"); ok {
+		return rest
+	}
+	for prefix, short := range watched {
+		if strings.HasPrefix(path, prefix) {
+			return short
+		}
+	}
+	return ""
+}
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+}
+
+func packages(t *testing.T) (all []goPackage) {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", module+"/...").Output()
+	if err != nil {
+		t.Fatalf("list packages: %v", err)
+	}
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatalf("read list of packages: %v", err)
+		}
+		all = append(all, p)
+	}
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/env/v2"
+	"github.com/knadh/koanf/providers/file"
+	"github.com/knadh/koanf/providers/posflag"
+	"github.com/knadh/koanf/v2"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/bugle-fleet/bugle/cmd/bugle/admin"
+	"github.com/bugle-fleet/bugle/cmd/bugle/site"
+)
+
+func newServe() *cobra.Command {
+	serve := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a site: journal, inbox, views, listener and console in one process",
+		Long: `Run a site: journal, inbox, views, listener and console in one process.
+
+The folder (--data) is made if it is not there, with keys and an administrator's
+token of its own. Addresses may end in :0; those in use are in
+DATA/run/addresses.json once the site is ready.
+
+Every setting is a flag, a key of the same name in the file that --config names
+(YAML), or an environment variable: BUGLE_LISTEN_TCP is --listen-tcp. A flag wins
+over the environment, that over the file. SIGTERM and Ctrl-C end the site in good
+order.`,
+		Example: "  bugle serve --data /var/lib/bugle --hosts bugle.example.com",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := configure(c.Flags())
+			if err != nil {
+				return &admin.ExitError{Code: 2, Err: err}
+			}
+			return serveSite(c.Context(), cfg)
+		},
+	}
+	addServeFlags(serve.Flags())
+	return serve
+}
+
+func addServeFlags(f *pflag.FlagSet) {
+	d := site.Default()
+	f.String("config", "", "YAML file of settings")
+	f.String("site", d.Code, "the site's code, three capital letters or digits; it cannot change later")
+	f.String("listen-tcp", d.ListenTCP, "address for agents")
+	f.String("listen-http", d.ListenHTTP, "HTTPS address for agents that join")
+	f.String("console", d.Console, "HTTPS address for administrators, /livez, /readyz and /metrics")
+	f.StringSlice("hosts", nil, "names and addresses under which agents reach this machine, beside those it knows itself")
+	f.Duration("keep-alive", d.KeepAlive, "how often an agent must be heard, unless its policy says otherwise")
+	f.Duration("snapshot-every", d.Snapshot, "how often the listener reports presence in full")
+	f.Bool("inbox-polling", false, "look into the inbox every second; for file systems without change notification (NFS, SMB)")
+	f.Int64("max-store", d.MaxStore, "largest size of the journal in bytes")
+	f.Int("per-address", d.PerAddress, "how many agents of one address may be signing in at once; raise it for a fleet behind one address")
+	f.Int64("min-free", d.MinFree, "bytes of disk to keep free: with less the site takes no new work, and goes on once there is room")
+	f.String("log-format", "text", "text or json")
+	f.String("log-level", "info", "debug, info, warn or error")
+}
+
+// serveKeys are the settings that a file or the environment may name.
+var serveKeys = []string{"data", "site", "listen-tcp", "listen-http", "console", "hosts", "keep-alive",
+	"snapshot-every", "inbox-polling", "max-store", "per-address", "min-free", "log-format", "log-level"}
+
+// clientKeys are environment variables of the administrator's commands, which a
+// shell may have set while it starts a site.
+var clientKeys = []string{"url", "token-file", "ca-file", "output"}
+
+func configure(flags *pflag.FlagSet) (site.Config, error) {
+	k := koanf.New(".")
+	if name, _ := flags.GetString("config"); name != "" {
+		if err := k.Load(file.Provider(name), yaml.Parser()); err != nil {
+			return site.Config{}, fmt.Errorf("read settings from %s: %w", name, err)
+		}
+	}
+	if err := k.Load(environment(), nil); err != nil {
+		return site.Config{}, fmt.Errorf("read settings from the environment: %w", err)
+	}
+	for _, key := range k.Keys() {
+		if !slices.Contains(serveKeys, key) {
+			return site.Config{}, fmt.Errorf("setting %q is not known; there are %s", key, strings.Join(serveKeys, ", "))
+		}
+	}
+	if err := k.Load(posflag.Provider(flags, ".", k), nil); err != nil {
+		return site.Config{}, fmt.Errorf("read flags: %w", err)
+	}
+	cfg := site.Default()
+	if err := k.Unmarshal("", &cfg); err != nil {
+		return cfg, fmt.Errorf("read settings: %w", err)
+	}
+	if cfg.Data == "" {
+		cfg.Data = site.Default().Data
+	}
+	cfg.Version = version()
+	var err error
+	cfg.Log, err = newLogger(k.String("log-format"), k.String("log-level"))
+	return cfg, err
+}
+
+func environment() koanf.Provider {
+	return env.Provider(".", env.Opt{
+		Prefix: "BUGLE_",
+		TransformFunc: func(key, value string) (string, any) {
+			key = strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(key, "BUGLE_")), "_", "-")
+			if slices.Contains(clientKeys, key) || strings.HasPrefix(key, "agent-") {
+				return "", nil
+			}
+			if key == "hosts" {
+				return key, strings.Split(value, ",")
+			}
+			return key, value
+		},
+	})
+}
+
+func newLogger(format, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("log-level: %q is none of debug, info, warn, error", level)
+	}
+	switch o := (&slog.HandlerOptions{Level: l}); format {
+	case "text":
+		return slog.New(slog.NewTextHandler(os.Stderr, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(os.Stderr, o)), nil
+	}
+	return nil, fmt.Errorf("log-format: %q is neither text nor json", format)
+}
+
+func serveSite(ctx context.Context, cfg site.Config) error {
+	s, err := site.Open(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	a := s.Addresses()
+	cfg.Log.Info("site is ready", "site", cfg.Code, "agents", a.TCP, "join", a.HTTP, "console", a.Console, "data", cfg.Data)
+	select {
+	case <-ctx.Done():
+		cfg.Log.Info("stopping")
+	case err = <-s.Failed():
+		cfg.Log.Error("stopping, for a part of the site has failed", "error", err)
+	}
+	return errors.Join(err, s.Close())
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+// TestDemo is the README's first command.
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	if code := run([]string{"demo", "--exit", "--agents", "12"}); code != 0 {
+		t.Fatalf("demo ended with %d", code)
+	}
+}
+
+// TestSecondServer starts a site in a folder that has one.
+func TestSecondServer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	second := start(t, "bugle", "serve", "--data", w.data(), "--listen-tcp", "127.0.0.1:0", "--listen-http", "127.0.0.1:0", "--console", "127.0.0.1:0")
+	second.await("another process runs the site in " + w.data())
+	<-second.done
+	if code := second.cmd.ProcessState.ExitCode(); code != 1 {
+		t.Errorf("the second site ended with %d, want 1", code)
+	}
+	w.text("devices", "list")
+}
+
+// TestPortInUse starts a site on a port that somebody has.
+func TestPortInUse(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	address := taken.Addr().String()
+	p := start(t, "bugle", "serve", "--data", t.TempDir(), "--listen-tcp", address, "--listen-http", "127.0.0.1:0", "--console", "127.0.0.1:0")
+	p.await("listen on " + address + " (--listen-tcp)")
+	<-p.done
+}
+
+func TestSettings(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "bugle.yaml")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parse := func(args ...string) *pflag.FlagSet {
+		root := newRoot()
+		serve, _, err := root.Find([]string{"serve"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := serve.ParseFlags(append(args, "--config", file)); err != nil {
+			t.Fatal(err)
+		}
+		return serve.Flags()
+	}
+
+	write("site: F01\nkeep-alive: 30s\nlisten-tcp: 127.0.0.1:1\nhosts: [a.example]\n")
+	t.Setenv("BUGLE_KEEP_ALIVE", "40s")
+	t.Setenv("BUGLE_LISTEN_TCP", "127.0.0.1:2")
+	t.Setenv("BUGLE_URL", "https://elsewhere.example")
+	cfg, err := configure(parse("--listen-tcp", "127.0.0.1:3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Code != "F01" || cfg.KeepAlive.String() != "40s" || cfg.ListenTCP != "127.0.0.1:3" || strings.Join(cfg.Hosts, " ") != "a.example" || cfg.Console != "127.0.0.1:8443" {
+		t.Errorf("file < environment < flag gave %+v", cfg)
+	}
+
+	for text, want := range map[string]string{
+		"lisen-tcp: x":        `setting "lisen-tcp" is not known`,
+		"log-format: xml":     "neither text nor json",
+		"log-level: loud":     "is none of debug",
+		"keep-alive: [1":      "read settings from",
+		"keep-alive: forever": "read settings",
+	} {
+		write(text)
+		t.Setenv("BUGLE_KEEP_ALIVE", "")
+		os.Unsetenv("BUGLE_KEEP_ALIVE")
+		if _, err := configure(parse()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q gave %v, want an error with %q", text, err, want)
+		}
+	}
+}

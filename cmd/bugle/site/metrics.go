@@ -1,0 +1,49 @@
+package site
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/bugle-fleet/bugle/inbox"
+	"github.com/bugle-fleet/bugle/listener"
+)
+
+// collectors are the site's own figures; the console adds its own. No label is
+// per device.
+func (s *Site) collectors() []prometheus.Collector {
+	var all []prometheus.Collector
+	gauge := func(name, help string, read func() float64) {
+		all = append(all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "bugle", Name: name, Help: help}, read))
+	}
+	counter := func(name, help string, read func() float64) {
+		all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "bugle", Name: name, Help: help}, read))
+	}
+	listenerFigure := func(read func(listener.Stats) float64) func() float64 {
+		return func() float64 { return read(s.listener.Stats()) }
+	}
+	inboxFigure := func(read func(inbox.Stats) float64) func() float64 {
+		return func() float64 { return read(s.inbox.Stats()) }
+	}
+	gauge("listener_connections", "Connections, signed in or not.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Connections) }))
+	gauge("listener_handshakes", "TLS handshakes under way.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Handshakes) }))
+	gauge("listener_sessions", "Devices that are signed in.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Sessions) }))
+	gauge("listener_operations", "Open operations.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Operations) }))
+	gauge("listener_pending_results", "Results that are not on disk yet.", listenerFigure(func(t listener.Stats) float64 { return float64(t.PendingResults) }))
+	gauge("listener_last_push_seconds", "From the release of the last operation to its last session.", listenerFigure(func(t listener.Stats) float64 { return t.LastPush.Seconds() }))
+	counter("listener_sign_ins_total", "Sign-ins that were taken.", listenerFigure(func(t listener.Stats) float64 { return float64(t.SignIns) }))
+	counter("listener_refused_total", "Connections and join requests that were refused.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Refused) }))
+	counter("listener_pushes_total", "Tasks that were sent, replays included.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Pushes) }))
+	counter("listener_results_total", "Results that agents reported.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Results) }))
+	counter("listener_failed_drops_total", "Files that could not be written.", listenerFigure(func(t listener.Stats) float64 { return float64(t.FailedDrops) }))
+	gauge("inbox_waiting_files", "Files in the inbox at the last look.", inboxFigure(func(t inbox.Stats) float64 { return float64(t.Waiting) }))
+	gauge("inbox_oldest_seconds", "Age of the oldest file in the inbox.", inboxFigure(func(t inbox.Stats) float64 {
+		if t.Oldest.IsZero() {
+			return 0
+		}
+		return time.Since(t.Oldest).Seconds()
+	}))
+	counter("inbox_files_total", "Files that the journal has.", inboxFigure(func(t inbox.Stats) float64 { return float64(t.Files) }))
+	counter("inbox_quarantined_total", "Files that were put aside.", inboxFigure(func(t inbox.Stats) float64 { return float64(t.BadFiles) }))
+	return all
+}

@@ -1,0 +1,310 @@
+package site
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bugle-fleet/bugle/console"
+	"github.com/bugle-fleet/bugle/console/authority"
+	"github.com/bugle-fleet/bugle/console/clock"
+	"github.com/bugle-fleet/bugle/inbox"
+	"github.com/bugle-fleet/bugle/inbox/box"
+	"github.com/bugle-fleet/bugle/journal"
+	"github.com/bugle-fleet/bugle/journal/jetstream"
+	"github.com/bugle-fleet/bugle/listener"
+	"github.com/bugle-fleet/bugle/listener/wire"
+	"github.com/bugle-fleet/bugle/projectors"
+	"github.com/bugle-fleet/bugle/projectors/device"
+	"github.com/bugle-fleet/bugle/projectors/operation"
+	"github.com/bugle-fleet/bugle/projectors/presence"
+	"github.com/bugle-fleet/bugle/projectors/status"
+)
+
+// listenerName is the name of the listener that runs in the site's own process.
+const listenerName = "SITE01"
+
+// A Site runs from [Open] to [Site.Close].
+type Site struct {
+	cfg       Config
+	sockets   sockets
+	authority *authority.Authority
+	policies  *console.Policies
+	writes    *console.Writes
+	ledger    *inbox.Ledger
+	space     *space
+	store     *jetstream.Journal
+	journal   journal.Journal // store, while the disk has room
+	views     *projectors.Views
+	readers   readers
+	inbox     *inbox.Inbox
+	feed      *feed
+	listener  *listener.Listener
+	console   *console.Console
+	server    *http.Server
+
+	// One stage each, ended by Close in the order in which they stand here.
+	consoleStage, listenerStage, inboxStage, viewStage, storeStage, spaceStage stage
+	failed                                                                     chan error
+}
+
+// readers are what the parts may ask of the views.
+type readers struct {
+	device    *device.Reader
+	presence  *presence.Reader
+	operation *operation.Reader
+	status    *status.Reader
+}
+
+// Open opens and binds everything, then starts it. When it returns, the site
+// takes agents and administrators, and DATA/run/addresses.json says where.
+func Open(ctx context.Context, cfg Config) (*Site, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	s := &Site{cfg: cfg, failed: make(chan error, 1)}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Site) open(ctx context.Context) error {
+	if err := os.MkdirAll(s.cfg.Data, 0o700); err != nil {
+		return fmt.Errorf("make the site's folder: %w", err)
+	}
+	for _, open := range []func(context.Context) error{
+		s.openHistory, s.bind, s.openViews, s.openInbox, s.openListener, s.openConsole,
+	} {
+		if err := open(ctx); err != nil {
+			return err
+		}
+	}
+	s.startListener()
+	s.startConsole()
+	return s.sockets.publish(s.cfg.Data)
+}
+
+// openHistory opens the keys and the journal, and so takes the folder.
+func (s *Site) openHistory(ctx context.Context) (err error) {
+	if s.authority, err = authority.Open(filepath.Join(s.cfg.Data, "keys"), s.cfg.Code); err != nil {
+		return err
+	}
+	s.policies, s.writes, s.ledger = console.NewPolicies(s.authority), console.NewWrites(), inbox.NewLedger()
+	s.space = newSpace(s.cfg.Data, uint64(s.cfg.MinFree), s.cfg.Log)
+	s.spaceStage.start(s, "disk space", s.space.run)
+	s.store, err = jetstream.Open(ctx, filepath.Join(s.cfg.Data, "journal"), jetstream.Options{
+		Options:  journal.Options{Folds: []journal.Fold{s.authority, s.policies, s.writes, s.ledger}},
+		Log:      s.cfg.Log.With("component", "journal"),
+		MaxStore: s.cfg.MaxStore,
+	})
+	if errors.Is(err, journal.ErrLocked) {
+		return fmt.Errorf("another process runs the site in %s: end it first, or name another folder with --data: %w", s.cfg.Data, err)
+	}
+	if err != nil {
+		return err
+	}
+	s.journal = roomyJournal{s.store, s.space}
+	s.storeStage.start(s, "journal", s.watchStore)
+	s.authority.Attach(s.journal)
+	return nil
+}
+
+// watchStore ends with an error once the journal takes no more events: what was
+// under way then is known only after a new start.
+func (s *Site) watchStore(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-s.store.Failed():
+		return errors.New("a write failed and nothing more is taken; start the site again once its disk is well, nothing that was acknowledged is lost")
+	}
+}
+
+func (s *Site) bind(context.Context) (err error) {
+	if err := withdraw(s.cfg.Data); err != nil {
+		return err
+	}
+	if s.sockets, err = bind(&s.cfg); err != nil {
+		return err
+	}
+	s.authority.SetListeners(s.sockets.reachable(&s.cfg)...)
+	return nil
+}
+
+// openViews opens the views and waits until they hold what the journal holds.
+func (s *Site) openViews(ctx context.Context) (err error) {
+	devices, dr := device.New()
+	presences, pr := presence.New()
+	operations, or := operation.New()
+	messages, sr := status.New()
+	s.readers = readers{dr, pr, or, sr}
+	s.views, err = projectors.Open(projectors.Options{
+		Dir: filepath.Join(s.cfg.Data, "views"), Journal: s.journal, History: s.store.History(),
+		Log: s.cfg.Log.With("component", "views"),
+	}, devices, presences, operations, messages)
+	if err != nil {
+		return err
+	}
+	s.viewStage.start(s, "views", s.views.Run)
+	return s.views.Wait(ctx, s.journal.Head().Event)
+}
+
+func (s *Site) openInbox(context.Context) (err error) {
+	s.inbox, err = inbox.New(inbox.Config{
+		Dir: s.boxDir(), Site: s.cfg.Code, Journal: s.journal, Ledger: s.ledger,
+		ListenerKey: s.authority.ListenerKey, ResultKey: s.authority.ResultKey,
+		Poll: s.cfg.Polling, Log: s.cfg.Log.With("component", "inbox"),
+	})
+	if err != nil {
+		return err
+	}
+	s.inboxStage.start(s, "inbox", s.inbox.Run)
+	return nil
+}
+
+func (s *Site) boxDir() string { return filepath.Join(s.cfg.Data, "inboxes", "bgb.box") }
+
+func (s *Site) openListener(ctx context.Context) error {
+	key, err := listenerKey(filepath.Join(s.cfg.Data, "keys", "listener.key"))
+	if err != nil {
+		return err
+	}
+	epoch, err := s.authority.GrantListener(ctx, listenerName, key.Public().(ed25519.PublicKey))
+	if err != nil {
+		return err
+	}
+	spool, err := box.OpenSpool(s.boxDir(), box.SpoolConfig{Site: s.cfg.Code, Listener: listenerName, Epoch: epoch, Key: key})
+	if err != nil {
+		return err
+	}
+	open, position, err := s.readers.operation.Open()
+	if err != nil {
+		return err
+	}
+	if s.feed, err = newFeed(s.journal, s.authority.Blocked(), open, position); err != nil {
+		return err
+	}
+	certificate, err := s.authority.ServerCertificate(s.cfg.hosts())
+	if err != nil {
+		return err
+	}
+	s.listener, err = listener.New(listener.Config{
+		Site: s.cfg.Code, Name: listenerName, Epoch: epoch, Version: s.cfg.Version, History: s.store.History(),
+		Certificate: certificate, ClientCAs: s.authority.ClientCAs(),
+		Drop: s.space.roomyDrop(spool),
+		Feed: s.feed, Beacon: s.authority.Beacon, Policy: s.policies.For, Join: s.join,
+		KeepAlive: s.cfg.KeepAlive, KeepAliveOf: s.policies.KeepAlive, SnapshotEvery: s.cfg.Snapshot,
+		Limits: listener.Limits{PerAddress: s.cfg.PerAddress},
+		Log:    s.cfg.Log.With("component", "listener"),
+	})
+	return err
+}
+
+func (s *Site) openConsole(context.Context) error {
+	certificate, err := s.authority.ServerCertificate(s.cfg.hosts())
+	if err != nil {
+		return err
+	}
+	s.console, err = console.New(console.Config{
+		Site: s.cfg.Code, Version: s.cfg.Version, Journal: s.journal, Authority: s.authority,
+		Policies: s.policies, Writes: s.writes,
+		Devices: s.readers.device, Presence: s.readers.presence, Operations: s.readers.operation, Status: s.readers.status,
+		Views: s.views, Inbox: s.inbox, InboxStats: func() any { return s.inbox.Stats() },
+		Ready:          s.space.check,
+		AdminTokenFile: filepath.Join(s.cfg.Data, "keys", "admin.token"),
+		Collectors:     s.collectors(), Log: s.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	s.server = s.console.Server(serverTLS(certificate))
+	return nil
+}
+
+func (s *Site) startListener() {
+	s.listenerStage.start(s, "listener", func(ctx context.Context) error {
+		defer s.feed.Close()
+		return s.listener.Serve(ctx, s.sockets.tcp, s.sockets.http)
+	})
+}
+
+// startConsole runs what serves administrators, and with it the site's clock.
+func (s *Site) startConsole() {
+	c := clock.New(clock.Config{
+		Journal: s.journal, Operations: s.readers.operation, Listeners: s.readers.status, Views: s.views,
+		Interval: s.cfg.Snapshot, Log: s.cfg.Log,
+	})
+	s.consoleStage.start(s, "console", func(ctx context.Context) error {
+		parts, ctx := errgroup.WithContext(ctx)
+		parts.Go(func() error { return c.Run(ctx) })
+		parts.Go(func() error { return s.console.Run(ctx) })
+		parts.Go(func() error { return s.server.ServeTLS(s.sockets.console, "", "") })
+		parts.Go(func() error {
+			<-ctx.Done()
+			late, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+			defer cancel()
+			return s.server.Shutdown(late)
+		})
+		if err := parts.Wait(); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+}
+
+// join hands a request from the listener to the authority; a refusal is told to
+// the device.
+func (s *Site) join(ctx context.Context, r wire.JoinRequest, address string) (wire.JoinReply, error) {
+	reply, err := s.authority.Join(ctx, r, address)
+	var refusal *authority.Refusal
+	if errors.As(err, &refusal) {
+		return reply, &listener.JoinRefused{Status: refusal.Status, Title: refusal.Title, Detail: refusal.Detail}
+	}
+	return reply, err
+}
+
+// Failed tells of the first part that ended by itself; the site is then of no
+// more use and must be closed.
+func (s *Site) Failed() <-chan error { return s.failed }
+
+// Addresses are where the site listens.
+func (s *Site) Addresses() Addresses { return s.sockets.addresses() }
+
+// Close ends the site in the order of its data: administrators are turned away;
+// agents are told to come back later and what the listener knows is dropped; the
+// inbox takes those files; the views catch up; views and journal close.
+func (s *Site) Close() error {
+	errs := []error{s.consoleStage.end(), s.listenerStage.end()}
+	if s.inbox != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+		errs = append(errs, s.drain(ctx))
+		cancel()
+	}
+	errs = append(errs, s.inboxStage.end())
+	if s.inbox != nil {
+		errs = append(errs, s.inbox.Close())
+	}
+	if s.views != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+		errs = append(errs, s.views.Wait(ctx, s.journal.Head().Event))
+		cancel()
+		errs = append(errs, s.viewStage.end(), s.views.Close())
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	errs = append(errs, s.storeStage.end(), s.spaceStage.end())
+	errs = append(errs, s.sockets.close())
+	return errors.Join(errs...)
+}
+
+// closeTime is how long Close waits for one part to take what there is.
+const closeTime = 20 * time.Second

@@ -1,0 +1,99 @@
+package site
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+)
+
+// Addresses are where a site listens, as host:port; DATA/run/addresses.json has
+// them while it runs.
+type Addresses struct {
+	TCP     string `json:"tcp"`     // agents
+	HTTP    string `json:"http"`    // agents that join
+	Console string `json:"console"` // administrators
+}
+
+type sockets struct{ tcp, http, console net.Listener }
+
+func bind(cfg *Config) (s sockets, err error) {
+	for _, b := range []struct {
+		socket        *net.Listener
+		flag, address string
+	}{{&s.tcp, "listen-tcp", cfg.ListenTCP}, {&s.http, "listen-http", cfg.ListenHTTP}, {&s.console, "console", cfg.Console}} {
+		if *b.socket, err = net.Listen("tcp", b.address); err != nil {
+			return s, errors.Join(fmt.Errorf("listen on %s (--%s): %w", b.address, b.flag, err), s.close())
+		}
+	}
+	return s, nil
+}
+
+func (s *sockets) addresses() Addresses {
+	return Addresses{TCP: s.tcp.Addr().String(), HTTP: s.http.Addr().String(), Console: s.console.Addr().String()}
+}
+
+// reachable are the addresses that a joining agent is told: the names that were
+// set, or the address that is bound, or this machine's name if all are.
+func (s *sockets) reachable(cfg *Config) (all []string) {
+	address := s.tcp.Addr().(*net.TCPAddr)
+	port := fmt.Sprint(address.Port)
+	for _, host := range cfg.Hosts {
+		all = append(all, net.JoinHostPort(host, port))
+	}
+	if !address.IP.IsUnspecified() {
+		return append(all, address.String())
+	}
+	if name, err := os.Hostname(); err == nil && len(all) == 0 {
+		all = append(all, net.JoinHostPort(name, port))
+	}
+	return append(all, net.JoinHostPort("localhost", port))
+}
+
+// close closes what is bound; closing twice is no error.
+func (s *sockets) close() error {
+	var errs []error
+	for _, l := range []net.Listener{s.tcp, s.http, s.console} {
+		if l != nil {
+			if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func addressFile(data string) string { return filepath.Join(data, "run", "addresses.json") }
+
+// publish writes the addresses for the commands of an administrator on this
+// machine. The file is a hint and is written anew at each start, so it is not
+// fsynced.
+func (s *sockets) publish(data string) error {
+	b, err := json.MarshalIndent(s.addresses(), "", "  ")
+	if err != nil {
+		return err
+	}
+	name := addressFile(data)
+	if err := os.WriteFile(name+".tmp", append(b, '\n'), 0o600); err != nil {
+		return fmt.Errorf("publish addresses: %w", err)
+	}
+	return os.Rename(name+".tmp", name)
+}
+
+// withdraw removes the addresses of an earlier run.
+func withdraw(data string) error {
+	if err := os.MkdirAll(filepath.Dir(addressFile(data)), 0o700); err != nil {
+		return fmt.Errorf("withdraw addresses: %w", err)
+	}
+	if err := os.Remove(addressFile(data)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("withdraw addresses: %w", err)
+	}
+	return nil
+}
+
+func serverTLS(c tls.Certificate) *tls.Config {
+	return &tls.Config{Certificates: []tls.Certificate{c}, MinVersion: tls.VersionTLS13}
+}

@@ -1,0 +1,130 @@
+package site
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/bugle-fleet/bugle/console"
+	"github.com/bugle-fleet/bugle/inbox/box"
+	"github.com/bugle-fleet/bugle/journal"
+	"github.com/bugle-fleet/bugle/journal/event"
+	"github.com/bugle-fleet/bugle/journal/jetstream"
+)
+
+// space watches how much room the disk has. While it is less than least the site
+// takes no new work, and so never writes into the last bytes: there the stores
+// can no longer tell what they wrote. It goes on by itself once there is room.
+type space struct {
+	dir   string
+	least uint64
+	free  func(dir string) (uint64, error)
+	log   *slog.Logger
+	short atomic.Pointer[spaceError]
+}
+
+// spaceEvery is how often the disk is asked; a site writes far less than the
+// default of least in that time.
+const spaceEvery = 250 * time.Millisecond
+
+// A spaceError says that the disk is too full to take work.
+type spaceError struct {
+	dir         string
+	free, least uint64
+}
+
+func (e *spaceError) Error() string {
+	return fmt.Sprintf("the disk of %s has %d MiB left and the site keeps %d MiB free (--min-free): make room; nothing is lost, and work is taken again then",
+		e.dir, e.free>>20, e.least>>20)
+}
+
+// Unwrap makes the error one after which a caller tries again, and one that an
+// administrator is told.
+func (e *spaceError) Unwrap() []error {
+	return []error{journal.ErrUnavailable, &console.Problem{
+		Status: http.StatusServiceUnavailable, Title: "The site's disk is full", Detail: e.Error(),
+	}}
+}
+
+func newSpace(dir string, least uint64, log *slog.Logger) *space {
+	s := &space{dir: dir, least: least, free: freeBytes, log: log}
+	s.look()
+	return s
+}
+
+// run looks until ctx ends.
+func (s *space) run(ctx context.Context) error {
+	tick := time.NewTicker(spaceEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			s.look()
+		}
+	}
+}
+
+func (s *space) look() {
+	free, err := s.free(s.dir)
+	if err != nil {
+		s.log.Warn("cannot tell how full the disk is", "error", err)
+		return
+	}
+	was := s.short.Load()
+	switch {
+	case free >= s.least && was != nil:
+		s.short.Store(nil)
+		s.log.Info("the disk has room again", "free", free)
+	case free < s.least:
+		now := &spaceError{s.dir, free, s.least}
+		s.short.Store(now)
+		if was == nil {
+			s.log.Error("no new work is taken", "error", now)
+		}
+	}
+}
+
+// check returns a [*spaceError] while there is too little room.
+func (s *space) check() error {
+	if e := s.short.Load(); e != nil {
+		return e
+	}
+	return nil
+}
+
+// roomyJournal is the journal behind that check.
+type roomyJournal struct {
+	*jetstream.Journal
+	space *space
+}
+
+func (j roomyJournal) Append(ctx context.Context, events ...*event.Event) error {
+	if err := j.space.check(); err != nil {
+		return err
+	}
+	return j.Journal.Append(ctx, events...)
+}
+
+func (j roomyJournal) AppendIf(ctx context.Context, guard func() error, events ...*event.Event) error {
+	if err := j.space.check(); err != nil {
+		return err
+	}
+	return j.Journal.AppendIf(ctx, guard, events...)
+}
+
+// roomyDrop is the box behind that check: an agent keeps a result that is not
+// acknowledged.
+func (s *space) roomyDrop(spool *box.Spool) func(c box.Contents, from, to time.Time) error {
+	return func(c box.Contents, from, to time.Time) error {
+		if err := s.check(); err != nil {
+			return err
+		}
+		_, err := spool.Drop(c, from, to)
+		return err
+	}
+}
