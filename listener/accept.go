@@ -174,11 +174,11 @@ func (l *Listener) shake(ctx context.Context, raw net.Conn) (*tls.Conn, wire.Ide
 // tlsConfig admits devices of the site that speak the protocol.
 func tlsConfig(cfg *Config) *tls.Config {
 	return &tls.Config{
-		MinVersion:   tls.VersionTLS13,
-		Certificates: []tls.Certificate{cfg.Certificate},
-		ClientAuth:   tls.RequireAndVerifyClientCert,
-		ClientCAs:    cfg.ClientCAs,
-		NextProtos:   []string{wire.ALPN},
+		MinVersion:     tls.VersionTLS13,
+		GetCertificate: cfg.Certificate,
+		ClientAuth:     tls.RequireAndVerifyClientCert,
+		ClientCAs:      cfg.ClientCAs,
+		NextProtos:     []string{wire.ALPN},
 		VerifyConnection: func(cs tls.ConnectionState) error {
 			if cs.NegotiatedProtocol != wire.ALPN {
 				return errProtocolName

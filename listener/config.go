@@ -21,9 +21,10 @@ type Config struct {
 	Version string // of this program
 	History [16]byte
 
-	// Certificate is the listener's, its chain with the site's CA at the end: a
-	// joining agent knows the site by it.
-	Certificate tls.Certificate
+	// Certificate returns the listener's, its chain with the site's CA at the end:
+	// a joining agent knows the site by it. It is asked at each handshake, so that
+	// it can be renewed while the listener serves.
+	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// ClientCAs are who may vouch for devices.
 	ClientCAs *x509.CertPool
 
@@ -117,7 +118,7 @@ func (c Config) check() error {
 	switch {
 	case c.Site == "" || c.Name == "":
 		return errors.New("configure listener: site or name is missing")
-	case len(c.Certificate.Certificate) == 0 || c.ClientCAs == nil:
+	case c.Certificate == nil || c.ClientCAs == nil:
 		return errors.New("configure listener: certificate or client CAs are missing")
 	case c.Drop == nil || c.Feed == nil || c.Beacon == nil || c.Policy == nil:
 		return errors.New("configure listener: drop, feed, beacon and policy must be set")

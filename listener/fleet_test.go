@@ -290,7 +290,7 @@ func newBench(t testing.TB, edit func(*Config), updates ...Update) *bench {
 func newBenchOn(t testing.TB, tcp, https net.Listener, dial func() (net.Conn, error), wait times, edit func(*Config)) *bench {
 	t.Helper()
 	b := &bench{t: t, pki: newPKI(t), feed: make(script), box: &spoolFolder{changed: make(chan struct{})}, dial: dial}
-	cfg := Config{Site: "P01", Name: "BENCH", Epoch: 1, Version: "test", Certificate: b.pki.server, ClientCAs: b.pki.pool,
+	cfg := Config{Site: "P01", Name: "BENCH", Epoch: 1, Version: "test", Certificate: always(b.pki.server), ClientCAs: b.pki.pool,
 		Drop: b.box.drop, Feed: b.feed, Log: quiet(),
 		Beacon: func(nonce [16]byte) ([]byte, error) {
 			return (&task.Beacon{Site: "P01", Time: time.Now(), Nonce: nonce}).Sign(b.pki.task), nil
@@ -492,3 +492,8 @@ func (p *pipes) Close() error {
 }
 
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 10123} }
+
+// always is a certificate that is never renewed.
+func always(c tls.Certificate) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &c, nil }
+}

@@ -197,10 +197,10 @@ func (l *Listener) serveHTTPS(ctx context.Context, https net.Listener) error {
 // httpsConfig checks a client certificate if one is given.
 func httpsConfig(cfg *Config) *tls.Config {
 	return &tls.Config{
-		MinVersion:   tls.VersionTLS13,
-		Certificates: []tls.Certificate{cfg.Certificate},
-		ClientAuth:   tls.VerifyClientCertIfGiven,
-		ClientCAs:    cfg.ClientCAs,
+		MinVersion:     tls.VersionTLS13,
+		GetCertificate: cfg.Certificate,
+		ClientAuth:     tls.VerifyClientCertIfGiven,
+		ClientCAs:      cfg.ClientCAs,
 	}
 }
 

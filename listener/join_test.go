@@ -137,7 +137,7 @@ func TestJoinProblems(t *testing.T) {
 func idle(t *testing.T, edit func(*Config)) *Listener {
 	t.Helper()
 	p := newPKI(t)
-	cfg := Config{Site: "P01", Name: "BENCH", Certificate: p.server, ClientCAs: p.pool, Log: quiet(),
+	cfg := Config{Site: "P01", Name: "BENCH", Certificate: always(p.server), ClientCAs: p.pool, Log: quiet(),
 		Drop: (&spoolFolder{changed: make(chan struct{})}).drop, Feed: make(script),
 		Beacon: func([16]byte) ([]byte, error) { return nil, nil },
 		Policy: func(uint32) (string, []byte, error) { return "", nil, nil }}
@@ -191,11 +191,11 @@ func TestJoinAddressesAreBounded(t *testing.T) {
 func TestConfigIsChecked(t *testing.T) {
 	p := newPKI(t)
 	for name, edit := range map[string]func(*Config){
-		"site": func(c *Config) { c.Site = "" }, "certificate": func(c *Config) { c.Certificate = tls.Certificate{} },
+		"site": func(c *Config) { c.Site = "" }, "certificate": func(c *Config) { c.Certificate = nil },
 		"client CAs": func(c *Config) { c.ClientCAs = nil }, "drop": func(c *Config) { c.Drop = nil }, "feed": func(c *Config) { c.Feed = nil },
 	} {
 		cfg := idle(t, func(*Config) {}).cfg
-		cfg.Certificate, cfg.ClientCAs = p.server, p.pool
+		cfg.Certificate, cfg.ClientCAs = always(p.server), p.pool
 		edit(&cfg)
 		if _, err := New(cfg); err == nil {
 			t.Errorf("without %s it is taken", name)

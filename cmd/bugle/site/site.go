@@ -3,6 +3,7 @@ package site
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -192,7 +193,7 @@ func (s *Site) openListener(ctx context.Context) error {
 	if s.feed, err = newFeed(s.journal, s.authority.Blocked(), open, position); err != nil {
 		return err
 	}
-	certificate, err := s.authority.ServerCertificate(s.cfg.hosts())
+	certificate, err := s.authority.ServerCertificates(s.cfg.hosts())
 	if err != nil {
 		return err
 	}
@@ -209,7 +210,7 @@ func (s *Site) openListener(ctx context.Context) error {
 }
 
 func (s *Site) openConsole(context.Context) error {
-	certificate, err := s.authority.ServerCertificate(s.cfg.hosts())
+	certificate, err := s.authority.ServerCertificates(s.cfg.hosts())
 	if err != nil {
 		return err
 	}
@@ -225,7 +226,7 @@ func (s *Site) openConsole(context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.server = s.console.Server(serverTLS(certificate))
+	s.server = s.console.Server(&tls.Config{GetCertificate: certificate, MinVersion: tls.VersionTLS13})
 	return nil
 }
 

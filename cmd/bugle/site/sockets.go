@@ -1,7 +1,6 @@
 package site
 
 import (
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -92,8 +91,4 @@ func withdraw(data string) error {
 		return fmt.Errorf("withdraw addresses: %w", err)
 	}
 	return nil
-}
-
-func serverTLS(c tls.Certificate) *tls.Config {
-	return &tls.Config{Certificates: []tls.Certificate{c}, MinVersion: tls.VersionTLS13}
 }
