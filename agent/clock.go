@@ -46,12 +46,13 @@ func (c *siteClock) ask() [16]byte {
 	return c.nonce
 }
 
-// hear takes a beacon whose signature holds.
-func (c *siteClock) hear(b task.Beacon) {
+// hear takes a beacon whose signature holds, and tells whether it is the one that
+// was asked for.
+func (c *siteClock) hear(b task.Beacon) (ours bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
-	ours := b.Nonce != [16]byte{} && b.Nonce == c.nonce
+	ours = b.Nonce != [16]byte{} && b.Nonce == c.nonce
 	was := c.estimate(now)
 	switch {
 	case ours:
@@ -69,6 +70,20 @@ func (c *siteClock) hear(b task.Beacon) {
 	}
 	close(c.changed)
 	c.changed = make(chan struct{})
+	return ours
+}
+
+// atLeast takes the site's signed word that its time is t or later.
+func (c *siteClock) atLeast(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	was := c.estimate(now)
+	if c.base.IsZero() || !t.After(was) {
+		return
+	}
+	c.slack = max(0, c.slack-t.Sub(was))
+	c.set(t, now)
 }
 
 func (c *siteClock) set(site, now time.Time) {

@@ -188,7 +188,11 @@ func (s *session) beacon(signed []byte) error {
 	if err != nil {
 		return fmt.Errorf("site time: %w", err)
 	}
-	s.a.clock.hear(b)
+	if s.a.clock.hear(b) {
+		s.mu.Lock()
+		s.asked = time.Time{} // whoever needs another may ask at once
+		s.mu.Unlock()
+	}
 	return nil
 }
 

@@ -18,6 +18,7 @@ func (a *Agent) take(m *wire.Task) {
 		a.refuse(m, err)
 		return
 	}
+	a.clock.atLeast(t.Requested) // else a quick push would seem to come before its time
 	a.event(Event{What: TaskReceived, Operation: t.Operation})
 	// In hand first, then the record: whoever had it in hand before has recorded
 	// its end.

@@ -12,9 +12,13 @@
 // they share is what one machine makes them share: the processor, over which
 // actions take turns, and the disk, on which their records are one file
 // (package record) so that one fsync serves all that wait. Every promise of an
-// agent's record holds. With --gather, records wait for others before that fsync,
-// as on a slower disk: agents that have their task then leave the processor for a
-// while to those that are to receive it, as on real machines they do.
+// agent's record holds.
+//
+// On real machines what one agent does takes nothing from another one. Here the
+// agents that have their task and go on would take the processor from those that
+// are still to receive it, and from the site if it is on the same machine. So
+// records wait for --gather before their fsync, as if the disk took that long, and
+// the figures say so ("gatherMs"). 0 shows what that makes of them.
 //
 // # Phases
 //

@@ -47,6 +47,7 @@ type fakeSite struct {
 	deaf       uint32 // the device that is not sent tasks
 	busyJoins  int    // joins that are told to come later, from the first on
 	silentJoin bool   // joins fail for good
+	full       bool   // nobody may sign in
 
 	mu         sync.Mutex
 	devices    uint32
@@ -202,6 +203,10 @@ func (f *fakeSite) session(c *tls.Conn) {
 func (f *fakeSite) answer(s *fakeSession, id wire.Identity, m wire.Message) (bye bool) {
 	switch m := m.(type) {
 	case *wire.SignIn:
+		if f.full {
+			s.send(f.t, &wire.Close{Code: wire.Overloaded, Reason: "the fake site is full"})
+			return true
+		}
 		f.mu.Lock() // a push finds this session, and only once it has been welcomed
 		defer f.mu.Unlock()
 		f.sessions[id.Device] = s

@@ -59,7 +59,7 @@ const (
 )
 
 func defaults() *options {
-	return &options{agents: 1000, joinRate: 20, joinBurst: 200, connectRate: 500, work: 2 * runtime.GOMAXPROCS(0),
+	return &options{agents: 1000, joinRate: 20, joinBurst: 200, connectRate: 500, work: 2 * runtime.GOMAXPROCS(0), gather: 50 * time.Millisecond,
 		phases: []string{phaseConnect, phasePush}, pushes: 3, kind: "scan.quick",
 		pause: 500 * time.Millisecond, poll: 20 * time.Millisecond, timeout: 2 * time.Minute}
 }
@@ -76,7 +76,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.IntVar(&o.joinBurst, "join-burst", o.joinBurst, "joins at once before that; a listener takes 200")
 	f.Float64Var(&o.connectRate, "connect-rate", o.connectRate, "sign-ins begun a second")
 	f.IntVar(&o.work, "work", o.work, "actions that run at once, of all agents together")
-	f.DurationVar(&o.gather, "gather", o.gather, "how long records wait for others before one fsync for all of them, as if disks took that long (default not at all)")
+	f.DurationVar(&o.gather, "gather", o.gather, "how long records wait for others before one fsync for all of them, as if disks took that long; 0 is not at all")
 	f.BoolVar(&o.noop, "noop-actions", o.noop, "put an empty action in the place of scan.quick")
 	f.StringSliceVar(&o.phases, "phases", o.phases, "what to do and measure: connect, push, results")
 	f.IntVar(&o.pushes, "pushes", o.pushes, "operations in each of the phases push and results")

@@ -107,6 +107,18 @@ func TestAnAgentThatReceivesNothingIsMissed(t *testing.T) {
 	}
 }
 
+func TestAgentsThatCannotSignInSayWhy(t *testing.T) {
+	f := newFakeSite(t)
+	f.full = true
+	lines, log := sim(t, 1, args("--data", f.data, "--phases", "connect", "--timeout", "1s")...)
+	if len(lines) != 1 || lines[0]["connected"] != 0.0 || lines[0]["missing"] != 3.0 || lines[0]["signInsPerSecond"] != 0.0 {
+		t.Errorf("connect: %v", lines)
+	}
+	if !strings.Contains(log, "3 of 3 agents did not sign in (sim-") || !strings.Contains(log, "the fake site is full") {
+		t.Errorf("the error does not say why: %s", log)
+	}
+}
+
 func TestAPushThatIsRefused(t *testing.T) {
 	f := newFakeSite(t)
 	lines, log := sim(t, 1, args("--data", f.data, "--kind", strings.Repeat("x", 65))...)

@@ -1,0 +1,43 @@
+package agent
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bugle-fleet/bugle/listener/wire/task"
+)
+
+// TestClockTakesATaskAsProofOfTime: the site's time is never before the moment
+// at which it signed that a task was requested.
+func TestClockTakesATaskAsProofOfTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newSiteClock(time.Now)
+		site := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+		c.atLeast(site)
+		if _, _, fresh := c.read(); fresh {
+			t.Fatal("a task alone makes the clock one to rely on")
+		}
+		nonce := c.ask()
+		time.Sleep(40 * time.Millisecond) // the round trip, which is how much the estimate may lag
+		if !c.hear(task.Beacon{Time: site, Nonce: nonce}) {
+			t.Fatal("the beacon that was asked for is not known as such")
+		}
+		if c.hear(task.Beacon{Time: site, Nonce: nonce}) {
+			t.Error("the same beacon counts as an answer twice")
+		}
+		for _, step := range []struct{ requested, estimate, latest time.Duration }{
+			{-time.Hour, 0, 40 * time.Millisecond},
+			{10 * time.Millisecond, 10 * time.Millisecond, 40 * time.Millisecond},
+			{60 * time.Millisecond, 60 * time.Millisecond, 60 * time.Millisecond},
+			{30 * time.Millisecond, 60 * time.Millisecond, 60 * time.Millisecond},
+		} {
+			c.atLeast(site.Add(step.requested))
+			estimate, latest, fresh := c.read()
+			if !fresh || !estimate.Equal(site.Add(step.estimate)) || !latest.Equal(site.Add(step.latest)) {
+				t.Errorf("a task requested at %s: the time is from %s to %s (fresh %t), want %s to %s",
+					step.requested, estimate.Sub(site), latest.Sub(site), fresh, step.estimate, step.latest)
+			}
+		}
+	})
+}
