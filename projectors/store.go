@@ -51,10 +51,18 @@ func tryOpen(opt badger.Options) (db *badger.DB, err error) {
 // detail here.
 type badgerLog struct{ log *slog.Logger }
 
-func (l badgerLog) Errorf(f string, a ...any)   { l.log.Error(line(f, a)) }
-func (l badgerLog) Warningf(f string, a ...any) { l.log.Warn(line(f, a)) }
-func (l badgerLog) Infof(f string, a ...any)    { l.log.Debug(line(f, a)) }
-func (l badgerLog) Debugf(string, ...any)       {}
+func (l badgerLog) Errorf(f string, a ...any) { l.log.Error(line(f, a)) }
+func (l badgerLog) Debugf(string, ...any)     {}
+
+// Warningf tells of everything but that a cache could be larger, which is a
+// choice and no trouble.
+func (l badgerLog) Warningf(f string, a ...any) {
+	if strings.Contains(f, "might be too small") || strings.HasPrefix(f, "Cache life expectancy") {
+		return
+	}
+	l.log.Warn(line(f, a))
+}
+func (l badgerLog) Infof(f string, a ...any) { l.log.Debug(line(f, a)) }
 
 func line(f string, a []any) string {
 	return "badger: " + strings.TrimSpace(fmt.Sprintf(f, a...))

@@ -59,7 +59,7 @@ const (
 )
 
 func defaults() *options {
-	return &options{agents: 1000, joinRate: 20, joinBurst: 200, connectRate: 500, work: 2 * runtime.GOMAXPROCS(0), gather: 50 * time.Millisecond,
+	return &options{agents: 1000, joinRate: 20, joinBurst: 200, connectRate: 500, work: 2 * runtime.GOMAXPROCS(0), gather: 100 * time.Millisecond,
 		phases: []string{phaseConnect, phasePush}, pushes: 3, kind: "scan.quick",
 		pause: 500 * time.Millisecond, poll: 20 * time.Millisecond, timeout: 2 * time.Minute}
 }

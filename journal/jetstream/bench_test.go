@@ -105,21 +105,39 @@ func BenchmarkRawFile(b *testing.B) {
 	}
 }
 
-// BenchmarkBareFsync is one caller that writes 256 bytes and calls fsync, without
-// any goroutine between.
-func BenchmarkBareFsync(b *testing.B) {
+// BenchmarkOneCaller is one caller that appends, and in turn with it a bare write
+// of 256 bytes and fsync to the same file system: the speed of a disk changes
+// from one second to the next, and so reaches both alike.
+func BenchmarkOneCaller(b *testing.B) {
+	j := openBench(b)
 	f, err := os.Create(filepath.Join(b.TempDir(), "raw"))
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer f.Close()
-	record := make([]byte, 256)
-	callers(b, 1, func(int) error {
-		if _, err := f.Write(record); err != nil {
-			return err
+	record, e := make([]byte, 256), event256(b)
+	var ours, bare []time.Duration
+	b.ResetTimer()
+	for range b.N {
+		start := time.Now()
+		if err := j.Append(context.Background(), e); err != nil {
+			b.Fatal(err)
 		}
-		return f.Sync()
-	})
+		between := time.Now()
+		if _, err := f.Write(record); err != nil {
+			b.Fatal(err)
+		}
+		if err := f.Sync(); err != nil {
+			b.Fatal(err)
+		}
+		ours, bare = append(ours, between.Sub(start)), append(bare, time.Since(between))
+	}
+	slices.Sort(ours)
+	slices.Sort(bare)
+	a, c := ours[len(ours)/2], bare[len(bare)/2]
+	b.ReportMetric(float64(a.Microseconds()), "append-p50-µs")
+	b.ReportMetric(float64(c.Microseconds()), "bare-p50-µs")
+	b.ReportMetric(float64(a)/float64(c), "ratio")
 }
 
 // A rawFile collects records while an fsync is under way, as a page does.
