@@ -116,10 +116,8 @@ func (j *Journal) Append(ctx context.Context, events ...*event.Event) error {
 	if err != nil {
 		return err
 	}
-	select {
-	case <-g.done:
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := g.wait(ctx); err != nil {
+		return err
 	}
 	if g.err == nil {
 		stamp(events, g.first+uint64(at), g.accepted+int64(at))
@@ -141,11 +139,9 @@ func (j *Journal) AppendIf(ctx context.Context, guard func() error, events ...*e
 	if err != nil {
 		return err
 	}
-	select {
-	case <-g.done:
-	case <-ctx.Done():
+	if err := g.wait(ctx); err != nil {
 		b.guard.giveUp()
-		return ctx.Err()
+		return err
 	}
 	if g.err == nil {
 		stamp(events, g.first, g.accepted)

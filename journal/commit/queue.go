@@ -20,6 +20,22 @@ type group struct {
 	err      error
 }
 
+// wait returns nil once the appender is through with the group, or the error of
+// ctx. One channel is waited for more cheaply than two, and most callers have a
+// context that does not end.
+func (g *group) wait(ctx context.Context) error {
+	if ctx.Done() == nil {
+		<-g.done
+		return nil
+	}
+	select {
+	case <-g.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // A queue holds the groups that wait for the appender.
 type queue struct {
 	work chan struct{} // holds a token when there may be something new

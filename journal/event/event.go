@@ -145,14 +145,9 @@ func (e *Event) encode(w *bounded.Writer) {
 		return
 	}
 	w.Uint(versionOf(e.Kind()))
-	body, err := bounded.Encode(nil, e.Payload.encode)
-	switch {
-	case err != nil:
-		w.Fail("payload: %w", err)
-	case len(body) > MaxEncoded:
-		w.Fail("%w: payload of %d bytes", ErrTooLarge, len(body))
+	if n := w.Nested(e.Payload.encode); n > MaxEncoded {
+		w.Fail("%w: payload of %d bytes", ErrTooLarge, n)
 	}
-	w.Bytes(body, MaxEncoded)
 }
 
 func (s *Source) encode(w *bounded.Writer) {

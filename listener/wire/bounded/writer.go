@@ -32,18 +32,26 @@ const keep = 1 << 20
 // Encode hands write a Writer and appends what it wrote to dst. The error is the
 // first value that broke a bound; dst is then returned as it was.
 func Encode(dst []byte, write func(*Writer)) ([]byte, error) {
+	w := take()
+	defer w.free()
+	write(w)
+	if w.err != nil {
+		return dst, w.err
+	}
+	return append(dst, w.buf.Bytes()...), nil
+}
+
+func take() *Writer {
 	w := writers.Get().(*Writer)
 	w.buf.Reset()
 	w.err = nil
-	write(w)
-	err := w.err
-	if err == nil {
-		dst = append(dst, w.buf.Bytes()...)
-	}
+	return w
+}
+
+func (w *Writer) free() {
 	if w.buf.Cap() <= keep {
 		writers.Put(w)
 	}
-	return dst, err
 }
 
 // ErrOutOfBounds is wrapped by every error of [Encode].
@@ -99,6 +107,17 @@ func (w *Writer) Bytes(v []byte, max int) {
 	}
 	w.check(w.enc.EncodeBytesLen(len(v)))
 	w.buf.Write(v)
+}
+
+// Nested writes, as bytes, the value that write writes, and returns their number.
+func (w *Writer) Nested(write func(*Writer)) int {
+	in := take()
+	defer in.free()
+	write(in)
+	w.check(in.err)
+	b := in.buf.Bytes()
+	w.Bytes(b, len(b))
+	return len(b)
 }
 
 // Raw writes bytes of a fixed size.
