@@ -85,7 +85,7 @@ func BenchmarkAppend(b *testing.B) {
 			j := openBench(b)
 			events := slices.Repeat([]event.Event{*event256(b)}, n)
 			callers(b, n, func(c int) error { return j.Append(context.Background(), &events[c]) })
-			b.ReportMetric(float64(j.Head().Pages)*1000/float64(b.N), "fsyncs/1000")
+			b.ReportMetric(float64(j.Head().Pages)*1000/float64(b.N), "pages/1000")
 		})
 	}
 }
