@@ -10,7 +10,7 @@
 //
 //	expired    waiting and sent become expired
 //	cancelled  waiting, sent, delivered and deferred become cancelled
-//	closed     what is not final becomes lost; a final report that comes later corrects it
+//	closed     what is not final becomes lost
 //
 // So the counts by state always sum to the number of targets. Reports of devices
 // that are no targets and of operations that nobody requested are counted and

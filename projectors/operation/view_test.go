@@ -146,7 +146,9 @@ func TestEnds(t *testing.T) {
 		{"closed", []*event.Event{closed}, "succeeded 1, lost 5"},
 		{"all", []*event.Event{expired, cancelled, closed, expired}, "succeeded 1, expired 2, cancelled 2, lost 1"},
 		{"corrected", []*event.Event{closed, results(row(1, 1, task.Failed, 99), row(1, 4, task.Succeeded, 99), row(1, 5, task.Running, 99))}, "succeeded 2, failed 1, lost 3"},
-		{"expired is final", []*event.Event{expired, results(row(1, 1, task.Succeeded, 99), row(1, 2, task.Delivered, 99), row(1, 3, task.Running, 99))}, "running 2, deferred 1, succeeded 1, expired 2"},
+		{"expired, and what had begun ends", []*event.Event{expired, results(row(1, 1, task.Refused, 99), row(1, 2, task.Delivered, 99), row(1, 3, task.Running, 99))}, "running 2, deferred 1, succeeded 1, expired 2"},
+		{"expired, and the report was on its way", []*event.Event{expired, results(row(1, 2, task.Delivered, 99), row(1, 2, task.Running, 99), row(1, 2, task.Succeeded, 99))}, "delivered 1, running 1, deferred 1, succeeded 2, expired 1"},
+		{"OP-5 cancelled, and two had run", []*event.Event{cancelled, results(row(1, 2, task.Failed, 99), row(1, 3, task.Succeeded, 99), row(1, 5, task.Refused, 99))}, "running 1, succeeded 2, failed 1, cancelled 2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, r := start(t)

@@ -191,8 +191,8 @@ func TestStateNames(t *testing.T) {
 	}
 }
 
-// A device moves forward, ends once, and only lost is corrected, whatever
-// reports come, in whatever order, however often.
+// A device moves forward, ends once, and only what the site said is corrected,
+// whatever reports come, in whatever order, however often.
 func TestStateFollows(t *testing.T) {
 	all := rapid.SampledFrom(append(slices.Clone(task.States), task.NoState, 14, 255))
 	rapid.Check(t, func(rt *rapid.T) {
@@ -207,6 +207,11 @@ func TestStateFollows(t *testing.T) {
 			case now == task.Lost:
 				if !s.FromAgent() || !s.Final() {
 					rt.Fatalf("%s corrects lost", s)
+				}
+				corrected++
+			case now == task.Expired || now == task.Cancelled:
+				if !s.FromAgent() || !s.Final() || s == task.Refused {
+					rt.Fatalf("%s corrects %s", s, now)
 				}
 				corrected++
 			case now.Final():

@@ -8,7 +8,8 @@ package task
 //	                     └→ not-applicable | refused
 //	any that is not final → expired | cancelled | lost
 //
-// A result that comes after lost corrects it.
+// What the site says of a device that it has not heard of, expired, cancelled or
+// lost, is corrected by a result that comes later: the device had begun in time.
 type State uint8
 
 // The states. Waiting is where every target begins.
@@ -58,7 +59,8 @@ func ParseState(name string) (s State, ok bool) {
 // Valid tells whether s is one of [States].
 func (s State) Valid() bool { return s >= Waiting && s <= Lost }
 
-// Final tells whether nothing comes after s. Only [Lost] may still be corrected.
+// Final tells whether nothing comes after s, but for the correction that
+// [State.Follows] allows.
 func (s State) Final() bool { return s >= Succeeded && s <= Lost }
 
 // FromAgent tells whether an agent may report s; the others are the site's or
@@ -75,6 +77,9 @@ func (s State) Follows(prev State) bool {
 		return false
 	case prev == Lost:
 		return s >= Succeeded && s <= NotApplicable
+	case prev == Expired || prev == Cancelled:
+		// Refused would only say that it did not begin, which is known.
+		return s >= Succeeded && s <= NotApplicable && s != Refused
 	case prev.Final():
 		return false
 	case s == Running && prev == Deferred:
