@@ -31,6 +31,10 @@ type Agent struct {
 	current atomic.Pointer[session]
 	joined  chan struct{} // guarded by mu: closed when a session begins
 
+	// interrupted is what an earlier stop interrupted, until that is on record. It
+	// is found before anything starts here; Run's goroutine owns it.
+	interrupted []Entry
+
 	workers chan struct{} // one token for each task that runs
 	alone   chan struct{} // one token for the class Alone
 	working sync.WaitGroup
@@ -41,7 +45,6 @@ type Agent struct {
 	refusals map[task.ID]*report
 	stop     context.CancelFunc // ends the work of Run
 	work     context.Context
-	settled  bool // what an earlier stop interrupted is on record
 }
 
 // Open takes the folder for this process and reads what is in it. The error
@@ -93,6 +96,7 @@ func (a *Agent) load(watch string) error {
 	if a.ledger, err = openLedger(rec); err != nil {
 		return errors.Join(err, rec.Close())
 	}
+	a.interrupted = a.ledger.interrupted()
 	if err := a.policy.load(filepath.Join(a.dir, policyFile), a.id); err != nil {
 		// The site is asked for it again at once.
 		a.cfg.Log.Warn("stored policy is not usable", "err", err)

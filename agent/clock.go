@@ -29,7 +29,8 @@ type siteClock struct {
 	sure    bool          // a beacon came with a nonce of ours, and no step since
 	heard   time.Time     // the last beacon that agreed with the estimate
 	nonce   [16]byte      // outstanding, or zero
-	asked   time.Time     // when it was made
+	asked   time.Time     // when it was made …
+	askedBy time.Time     // … which is this by the wall clock
 	changed chan struct{} // closed at the next beacon
 }
 
@@ -43,6 +44,7 @@ func (c *siteClock) ask() [16]byte {
 	defer c.mu.Unlock()
 	rand.Read(c.nonce[:])
 	c.asked = c.now()
+	c.askedBy = c.asked.Round(0)
 	return c.nonce
 }
 
@@ -61,7 +63,8 @@ func (c *siteClock) hear(b task.Beacon) (ours bool) {
 		c.nonce = [16]byte{}
 		c.slack = now.Sub(c.asked)
 		c.set(latest(was, b.Time), now)
-		c.sure, c.heard = true, now
+		// A sleep since it was asked for would not be in slack.
+		c.sure, c.heard = !parted(c.asked, c.askedBy, now), now
 	case b.Time.After(was):
 		c.set(b.Time, now)
 		c.heard = now
@@ -94,8 +97,12 @@ func (c *siteClock) set(site, now time.Time) {
 }
 
 // stepped tells whether the wall clock and the monotonic clock have parted.
-func (c *siteClock) stepped(now time.Time) bool {
-	step := now.Round(0).Sub(c.wall) - now.Sub(c.at)
+func (c *siteClock) stepped(now time.Time) bool { return parted(c.at, c.wall, now) }
+
+// parted tells whether the two clocks have, since the moment that was at by the
+// monotonic clock and wall by the wall clock.
+func parted(at, wall, now time.Time) bool {
+	step := now.Round(0).Sub(wall) - now.Sub(at)
 	return step > maxStep || step < -maxStep
 }
 

@@ -41,3 +41,25 @@ func TestClockTakesATaskAsProofOfTime(t *testing.T) {
 		}
 	})
 }
+
+// An answer that lay in a buffer while the machine slept tells no time to rely
+// on: the monotonic clock did not count the sleep.
+func TestAnswerFromBeforeASleep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newSiteClock(time.Now)
+		site := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+		nonce := c.ask()
+		time.Sleep(40 * time.Millisecond)
+		c.askedBy = c.askedBy.Add(-time.Hour)
+		if !c.hear(task.Beacon{Time: site, Nonce: nonce}) {
+			t.Fatal("the beacon that was asked for is not known as such")
+		}
+		if _, _, fresh := c.read(); fresh {
+			t.Error("the site's time is relied on, and may be an hour later")
+		}
+		c.hear(task.Beacon{Time: site.Add(time.Hour), Nonce: c.ask()})
+		if estimate, _, fresh := c.read(); !fresh || !estimate.Equal(site.Add(time.Hour)) {
+			t.Errorf("asked again, the time is %s (fresh %t)", estimate, fresh)
+		}
+	})
+}

@@ -272,15 +272,15 @@ func (l *ledger) open(held map[task.ID]bool) (ids []task.ID, pending int) {
 }
 
 // interrupted returns an end for every operation that was running when the last
-// process ended and may not start again.
-func (l *ledger) interrupted(at time.Time) []Entry {
+// process ended and may not start again. The time of the ends is yet to be set.
+func (l *ledger) interrupted() []Entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var ends []Entry
 	for _, op := range l.ops {
 		if op.last.State == task.Running && !op.again {
 			r := op.last
-			r.State, r.At, r.Detail = task.Failed, at, detailInterrupted
+			r.State, r.Detail = task.Failed, detailInterrupted
 			ends = append(ends, Entry{Reached, op.kind, op.until, op.again, r})
 		}
 	}

@@ -129,6 +129,45 @@ func TestRecordThatFailsForAWhile(t *testing.T) {
 	})
 }
 
+// A task that could not be recorded comes again although another one runs, for
+// that may take longer than there is time.
+func TestTaskIsNotLostBehindALongOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, 0)
+		long, short := &count{wait: make(chan struct{})}, &count{}
+		rec := &memoryRecord{}
+		cfg := s.config()
+		cfg.Record = rec
+		cfg.Actions = []action.Description{long.kind("test.long", false), short.kind("test.short", false)}
+		s.start(s.device(), cfg)
+		p := s.accept().welcome()
+		first, second := s.order("test.long", nil), s.order("test.short", nil)
+		p.send(first)
+		p.expect(operationOf(first), task.Delivered, task.Running)
+		settle()
+		failed := false
+		rec.mu.Lock()
+		rec.step = func(bool) fault {
+			if failed {
+				return noFault
+			}
+			failed = true
+			return failsEmpty
+		}
+		rec.mu.Unlock()
+		p.send(second)
+		p = s.accept().welcome()
+		p.send(first)
+		p.send(second)
+		p.expect(operationOf(second), task.Delivered, task.Running, task.Succeeded)
+		close(long.wait)
+		p.expect(operationOf(first), task.Succeeded)
+		if long.n.Load() != 1 || short.n.Load() != 1 {
+			t.Errorf("started %d and %d times", long.n.Load(), short.n.Load())
+		}
+	})
+}
+
 func TestInterruptedTasks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, 0)
@@ -170,6 +209,78 @@ func TestInterruptedTasks(t *testing.T) {
 		if once.n.Load() != 0 || again.n.Load() != 1 {
 			t.Errorf("started %d and %d times", once.n.Load(), again.n.Load())
 		}
+	})
+}
+
+// What runs now is not taken for something that an earlier stop interrupted,
+// however late the record of that can be written.
+func TestWhatRunsIsNotInterrupted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, n := newSite(t, 0), &count{wait: make(chan struct{})}
+		before, now := s.order("test.once", nil), s.order("test.once", nil)
+		tk := must(before.Signed.Task())
+		rec := &memoryRecord{entries: []Entry{{Reached, tk.Kind, tk.DeliverBy.Add(keepAfter), false,
+			task.Result{Operation: tk.Operation, Attempt: 1, State: task.Running, At: s.now()}}}}
+		failed := false
+		rec.step = func(bool) fault {
+			if failed {
+				return noFault
+			}
+			failed = true
+			return failsEmpty
+		}
+		cfg := s.config()
+		cfg.Record = rec
+		cfg.Actions = []action.Description{n.kind("test.once", false)}
+		s.start(s.device(), cfg)
+		p := s.accept().welcome()
+		settle() // the end of the first task could not be recorded
+		p.send(now)
+		ends := make(map[task.ID]task.State)
+		for running := false; !running; {
+			r := p.result()
+			running = r.Operation == operationOf(now) && r.State == task.Running
+		}
+		settle()
+		p.drop()
+		p = s.accept().welcome()
+		settle()
+		close(n.wait)
+		for len(ends) < 2 {
+			if r := p.result(); r.State.Final() {
+				ends[r.Operation] = r.State
+			}
+		}
+		if ends[operationOf(before)] != task.Failed || ends[operationOf(now)] != task.Succeeded {
+			t.Errorf("interrupted one ended %s, running one %s", ends[operationOf(before)], ends[operationOf(now)])
+		}
+	})
+}
+
+// An end that could not be recorded at once is not left until the connection
+// happens to break.
+func TestInterruptedTaskIsReportedOnceTheDiskWorks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, 0)
+		m := s.order("test.once", nil)
+		tk := must(m.Signed.Task())
+		rec := &memoryRecord{entries: []Entry{{Reached, tk.Kind, tk.DeliverBy.Add(keepAfter), false,
+			task.Result{Operation: tk.Operation, Attempt: 1, State: task.Running, At: s.now()}}}}
+		failed := false
+		rec.step = func(bool) fault {
+			if failed {
+				return noFault
+			}
+			failed = true
+			return failsEmpty
+		}
+		cfg := s.config()
+		cfg.Record = rec
+		s.start(s.device(), cfg)
+		p := s.accept().welcome()
+		p.send(m)
+		p.expect(operationOf(m), task.Running)
+		p.expectLater(15*time.Minute, operationOf(m), task.Failed)
 	})
 }
 

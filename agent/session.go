@@ -202,7 +202,7 @@ func (s *session) keepAlive() time.Duration {
 		return d
 	}
 	if s.welcome.KeepAlive > 0 {
-		return s.welcome.KeepAlive
+		return max(s.welcome.KeepAlive, minSeconds*time.Second)
 	}
 	return defaultKeepAlive
 }
@@ -328,6 +328,7 @@ func (s *session) loop(ctx context.Context) error {
 	silent := time.NewTimer(time.Hour)
 	silent.Stop()
 	defer silent.Stop()
+	unanswered := false
 	poll := time.NewTimer(0)
 	defer poll.Stop()
 	for {
@@ -338,6 +339,7 @@ func (s *session) loop(ctx context.Context) error {
 			return s.ended
 		case <-s.heard:
 			silent.Stop()
+			unanswered = false
 		case <-silent.C:
 			return errSilent
 		case <-s.retime:
@@ -346,8 +348,11 @@ func (s *session) loop(ctx context.Context) error {
 		case <-alive.C:
 			last = time.Now()
 			alive.Reset(s.keepAlive())
-			silent.Reset(answerTime)
-			s.report()
+			if !unanswered { // else keep-alives that are closer together would put it off for ever
+				silent.Reset(answerTime)
+				unanswered = true
+			}
+			s.a.begin(s)
 			if err := s.send(&wire.KeepAlive{}); err != nil {
 				return err
 			}

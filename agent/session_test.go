@@ -243,6 +243,44 @@ func TestKeepAlive(t *testing.T) {
 	})
 }
 
+// A listener that does not answer is left, too, when keep-alives are closer
+// together than an answer may take.
+func TestSilenceBetweenCloseKeepAlives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, 0)
+		s.start(s.device(), s.config())
+		p := s.accept()
+		p.welcomeWith(&wire.Welcome{Version: wire.Version, Listener: "LSN01",
+			KeepAlive: answerTime / 2, Beacon: s.beacon(p.SignIn.Nonce)})
+		<-p.alive
+		settle() // it is answered
+		p.mu.Lock()
+		p.mute = true
+		p.mu.Unlock()
+		<-p.alive
+		select {
+		case <-p.done:
+		case <-time.After(answerTime + time.Second):
+			t.Error("a listener that does not answer is not left")
+		}
+	})
+}
+
+// A listener cannot make its agents busy with keep-alives.
+func TestKeepAlivesAreApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, 0)
+		s.start(s.device(), s.config())
+		p := s.accept()
+		begun := time.Now()
+		p.welcomeWith(&wire.Welcome{Version: wire.Version, Listener: "LSN01", KeepAlive: 1, Beacon: s.beacon(p.SignIn.Nonce)})
+		<-p.alive
+		if d := time.Since(begun); d != minSeconds*time.Second {
+			t.Errorf("keep-alive after %s", d)
+		}
+	})
+}
+
 func TestProtocolErrorsEndTheSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, 0)

@@ -162,6 +162,36 @@ func (a *Agent) step(d time.Duration) {
 	a.clock.wall = a.clock.wall.Add(d)
 }
 
+// A machine that sleeps while the start is being recorded asks for the time
+// again: its monotonic clock did not count the sleep.
+func TestSleepWhileTheStartIsRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, n := newSite(t, 0), &count{}
+		rec := &memoryRecord{}
+		cfg := s.config()
+		cfg.Record = rec
+		cfg.Actions = []action.Description{n.kind("test.once", false)}
+		a := s.start(s.device(), cfg)
+		slept := false
+		rec.step = func(bool) fault {
+			if !slept {
+				slept = true
+				s.skew += 2 * time.Hour
+				a.step(-2 * time.Hour)
+			}
+			return noFault
+		}
+		p := s.accept().welcome()
+		settle()
+		m := s.order("test.once", nil)
+		p.send(m)
+		p.expect(operationOf(m), task.Delivered, task.Running, task.Refused)
+		if !slept || n.n.Load() != 0 {
+			t.Errorf("slept %t, and started %d times after the deadline", slept, n.n.Load())
+		}
+	})
+}
+
 // A beacon without the agent's nonce, old and replayed by a listener that was
 // taken over, does not bring a task back to life.
 func TestReplayedBeaconDoesNotReviveATask(t *testing.T) {

@@ -88,15 +88,17 @@ func (a *Agent) hold(id task.ID) bool {
 // drop notes that a task was not taken. a.mu is held.
 func (a *Agent) drop() { a.dropped = true }
 
-// release lets go of an operation. If tasks were dropped and nothing is in hand
-// any more, the connection is made anew, so that they come again.
+// release lets go of an operation. If tasks were dropped and there is room for
+// them, the connection is made anew, so that they come again: what is still in
+// hand may take longer than they are valid.
 func (a *Agent) release(id task.ID) {
 	defer a.working.Done()
 	a.mu.Lock()
 	delete(a.held, id)
-	again := a.dropped && len(a.held) == 0
+	again := a.dropped && len(a.held) <= maxHeld/2
+	s := a.current.Load()
 	a.mu.Unlock()
-	if s := a.current.Load(); again && s != nil {
+	if again && s != nil {
 		s.conn.NetConn().Close()
 	}
 }
@@ -227,7 +229,10 @@ func (j *job) start(ctx context.Context) bool {
 		j.giveUp(err)
 		return false
 	}
-	if j.late() { // the disk took longer than there was time
+	// The disk may have taken longer than there was time, and the machine may have
+	// slept meanwhile. If ctx ends, run starts nothing.
+	j.a.freshTime(ctx)
+	if j.late() {
 		j.end(ctx, tooLate())
 		return false
 	}
@@ -419,17 +424,20 @@ func (j *job) giveUp(err error) {
 }
 
 // begin is what a new session starts with: ends that an earlier stop made, and
-// all results that wait.
+// all results that wait. It is called again with every keep-alive, for the disk
+// may have failed or an acknowledgement may be missing.
 func (a *Agent) begin(s *session) {
-	if !a.settled {
-		if ends := a.ledger.interrupted(a.clock.stamp()); len(ends) > 0 {
-			now, _, _ := a.clock.read()
-			if err := a.ledger.reach(now, true, ends...); err != nil {
-				a.cfg.Log.Error("interrupted tasks are not on record", "err", err)
-				return
-			}
+	if ends := a.interrupted; len(ends) > 0 {
+		at := a.clock.stamp()
+		for i := range ends {
+			ends[i].Result.At = at
 		}
-		a.settled = true
+		now, _, _ := a.clock.read()
+		if err := a.ledger.reach(now, true, ends...); err != nil {
+			a.cfg.Log.Error("interrupted tasks are not on record", "err", err)
+		} else {
+			a.interrupted = nil
+		}
 	}
 	s.report()
 }

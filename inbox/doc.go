@@ -28,7 +28,8 @@
 // the grace of a second; then it is taken, a status message names the gap, and
 // the missing numbers are holes. What fills a hole later is an event like any
 // other: the views decide what is stale. The number of a file that was put aside
-// is a hole, too, that nobody waits for.
+// is a hole, too, that nobody waits for; only in a sequence of which nothing is in
+// yet, whose name anybody may have made up, it counts as missing.
 //
 // # What tells of files
 //

@@ -88,11 +88,15 @@ func (g *gate) sweep() {
 }
 
 // due is when the first file that waits behind a gap has waited long enough, or
-// zero.
+// zero. What this round let through waits no more, whatever became of it.
 func (g *gate) due() time.Time {
 	var first time.Time
 	for _, h := range g.held {
-		if at := h.since.Add(g.grace); first.IsZero() || at.Before(first) {
+		at := h.since.Add(g.grace)
+		if h.round == g.rounds && !at.After(g.now) {
+			continue
+		}
+		if first.IsZero() || at.Before(first) {
 			first = at
 		}
 	}

@@ -15,7 +15,7 @@ const (
 	MaxHoles    = 4096    // ranges of missing numbers that one sequence keeps
 	MaxDigests  = 1 << 15 // digests that are kept, the newest of all sequences
 	maxPartial  = 1024    // files of which some events are stored
-	maxAsideLog = 4096    // quarantined files that are remembered
+	maxAsideLog = 4096    // events of quarantined files that are remembered
 )
 
 // A Ledger knows which files the journal has. It is a fold: whoever opens the
@@ -30,7 +30,7 @@ type Ledger struct {
 	next      int
 	partial   map[fileID]*partial
 	aside     map[[32]byte]uint64 // quarantined files: the event that says so
-	asideLog  [][32]byte          // the keys of aside, a ring
+	asideLog  []asideNote         // what aside was told, a ring
 	asideNext int
 }
 
@@ -152,17 +152,9 @@ func (l *Ledger) keep(id fileID, digest [32]byte) {
 // quarantined remembers that a file was put aside. If it was the next of its
 // sequence, its number becomes a hole: later files need not wait for it.
 func (l *Ledger) quarantined(p *event.FileQuarantined, number uint64) {
-	key := asideKey(p.Name, p.Digest)
-	if _, known := l.aside[key]; !known {
-		if len(l.asideLog) < maxAsideLog {
-			l.asideLog = append(l.asideLog, key)
-		} else {
-			delete(l.aside, l.asideLog[l.asideNext])
-			l.asideLog[l.asideNext] = key
-			l.asideNext = (l.asideNext + 1) % maxAsideLog
-		}
+	if note := (asideNote{asideKey(p.Name, p.Digest), number}); l.aside[note.key] != number {
+		l.noteAside(note)
 	}
-	l.aside[key] = number
 	n, err := box.ParseName(p.Name)
 	if err != nil {
 		return
@@ -171,6 +163,27 @@ func (l *Ledger) quarantined(p *event.FileQuarantined, number uint64) {
 		r.top++
 		r.miss(Span{n.Number, n.Number})
 	}
+}
+
+// An asideNote is one event about a quarantined file.
+type asideNote struct {
+	key    [32]byte
+	number uint64
+}
+
+// noteAside remembers an event and forgets the oldest one for it; a file that
+// was put aside again since stays remembered.
+func (l *Ledger) noteAside(note asideNote) {
+	if len(l.asideLog) < maxAsideLog {
+		l.asideLog = append(l.asideLog, note)
+	} else {
+		if old := l.asideLog[l.asideNext]; l.aside[old.key] == old.number {
+			delete(l.aside, old.key)
+		}
+		l.asideLog[l.asideNext] = note
+		l.asideNext = (l.asideNext + 1) % maxAsideLog
+	}
+	l.aside[note.key] = note.number
 }
 
 func asideKey(name string, digest [32]byte) [32]byte {

@@ -96,6 +96,27 @@ func TestForgottenHole(t *testing.T) {
 	})
 }
 
+// TestAsideAgainAmongMany: a file that was put aside so long ago that the ledger
+// is about to forget it comes again, together with another bad one.
+func TestAsideAgainAmongMany(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.start()
+		r.put("again", nil)
+		r.rest()
+		const remembered = 4096
+		for i := range remembered - 1 {
+			r.ledger.Apply(&event.Event{Number: 1, Payload: &event.FileQuarantined{Name: fmt.Sprint("other", i)}})
+		}
+		r.put("again", nil)
+		r.put("new", nil)
+		r.rest()
+		r.idle()
+		if got := of[*event.FileQuarantined](r.events()); len(got) != 3 {
+			t.Errorf("quarantined %+v, want three", got)
+		}
+	})
+}
+
 // TestKindsAreTheSame: a file's kind has one number in the box and in the
 // journal.
 func TestKindsAreTheSame(t *testing.T) {

@@ -186,6 +186,40 @@ func TestBlockOfStuck(t *testing.T) {
 	})
 }
 
+// onDisplace is a session that does something when it is displaced.
+type onDisplace struct {
+	fakeSession
+	do func()
+}
+
+func (s *onDisplace) displace() { s.do() }
+
+// A session that is ended before it has begun to read is gone as soon as any
+// other, even if its agent neither reads nor hangs up.
+func TestBlockRightAfterSignIn(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, b *bench) {
+		tab := b.l.table
+		first := &onDisplace{do: func() { tab.block(7).block() }}
+		if _, err := tab.signIn(7, first, 1, time.Now(), func() {}); err != nil {
+			t.Fatal(err)
+		}
+		raw, err := b.dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer raw.Close()
+		a := deaf(t, raw, b.pki.client(7))
+		go a.send(&wire.SignIn{Version: 1})
+		pass(time.Second)
+		if e := b.lastPresence(7); e.Online || e.Reason != reasonBlocked {
+			t.Errorf("presence %+v", e)
+		}
+		if n := b.l.Stats().Connections; n != 0 {
+			t.Errorf("%d connections are open", n)
+		}
+	})
+}
+
 func TestNotBefore(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, b *bench) {
 		a := b.signIn(7)

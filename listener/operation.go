@@ -62,11 +62,11 @@ func (op *operation) isFinal(device uint32) bool {
 	return i < len(op.final) && op.final[i][device%256/64]&(1<<(device%64)) != 0
 }
 
-// due tells whether the operation may be sent to device now: it is one of its
-// targets, the time has come and is not over, and the device has not answered.
+// due tells whether the operation, which is released, may be sent to device now:
+// it is one of its targets, the time is not over, and the device has not answered.
+// Not-before was judged at the release, once: now may be a moment before that.
 func (op *operation) due(device uint32, now time.Time) bool {
-	return !op.ended.Load() && op.targets.Has(device) &&
-		!now.Before(op.task.NotBefore) && now.Before(op.task.DeliverBy) && !op.isFinal(device)
+	return !op.ended.Load() && op.targets.Has(device) && now.Before(op.task.DeliverBy) && !op.isFinal(device)
 }
 
 // frame returns the task for device as it is sent. The bytes are shared: nobody

@@ -54,7 +54,11 @@ func newSession(l *Listener, conn *tls.Conn, raw net.Conn, device uint32, addres
 
 // run serves the session until it has ended and its connection is closed.
 func (s *session) run(r *bufio.Reader) {
-	s.conn.SetDeadline(time.Time{})
+	s.mu.Lock()
+	if !s.ended { // else the deadline is that of the last words
+		s.conn.SetDeadline(time.Time{})
+	}
+	s.mu.Unlock()
 	go s.write()
 	reason, words := s.read(r)
 	s.end(reason, words)

@@ -257,3 +257,21 @@ func TestTableRefuses(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 }
+
+// A sign-in that took its time before it got the lock still meets what was
+// released meanwhile, and so does one after the clock was set back.
+func TestReleasedIsNotMissed(t *testing.T) {
+	tab := newTable(1)
+	now := time.Unix(1_700_000_000, 0)
+	op := &modelOp{id: task.ID{1}, notBefore: now, deliverBy: now.Add(time.Hour), targets: setOf([]uint32{7})}
+	if err := tab.open(op.make(), now); err != nil {
+		t.Fatal(err)
+	}
+	s := &fakeSession{device: 7}
+	if _, err := tab.signIn(7, s, 1, now.Add(-time.Nanosecond), func() {}); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.got) != 1 {
+		t.Fatalf("got %d operations that are released, want 1", len(s.got))
+	}
+}

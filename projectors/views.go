@@ -55,44 +55,46 @@ func Open(opt Options, views ...*View) (*Views, error) {
 	}
 	all := &Views{opt: opt, lock: l}
 	for _, v := range views {
-		r, err := all.open(v)
-		if err != nil {
+		r := newRunner(v, opt, &all.closing)
+		all.runners = append(all.runners, r)
+		if err := r.open(); err != nil {
 			return nil, errors.Join(fmt.Errorf("open view %s: %w", v.Name, err), all.Close())
 		}
-		all.runners = append(all.runners, r)
 	}
 	return all, nil
 }
 
-func (v *Views) open(view *View) (*runner, error) {
-	r := newRunner(view, v.opt, &v.closing)
+// open finds the generation that serves or begins one. After an error, too, the
+// runner is to be closed.
+func (r *runner) open() error {
+	view := r.view
 	if !validName(view.Name) || view.Schema == 0 || view.Fold == nil {
-		return nil, errors.New("view lacks a name, a schema or a fold")
+		return errors.New("view lacks a name, a schema or a fold")
 	}
 	if err := os.MkdirAll(string(r.dir), 0o700); err != nil {
-		return nil, err
+		return err
 	}
 	n, err := r.dir.current()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	head := v.opt.Journal.Head().Event
+	head := r.opt.Journal.Head().Event
 	if n != 0 {
 		if _, err = os.Stat(r.dir.generation(n)); err == nil {
-			r.gen, err = newGeneration(view, n, r.dir.generation(n), v.opt.History, head, false, r.log)
+			r.gen, err = newGeneration(view, n, r.dir.generation(n), r.opt.History, head, false, r.log)
 		}
 		if err != nil {
 			r.log.Warn("view is folded anew", "generation", n, "err", err)
 		}
 	}
 	if err := r.dir.sweep(n); err != nil {
-		return nil, err
+		return err
 	}
 	if r.gen != nil {
 		r.serve()
-		return r, nil
+		return nil
 	}
-	return r, r.build(head)
+	return r.build(head)
 }
 
 func validName(s string) bool {

@@ -383,3 +383,19 @@ func TestBadViews(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestOpenFailsWhole: what was opened before something fails is closed again.
+func TestOpenFailsWhole(t *testing.T) {
+	w, dir := newWords("words"), t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "words", "CURRENT.new"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	opt := projectors.Options{Dir: dir, Journal: projectorstest.NewJournal(t), History: projectorstest.History}
+	_, err := projectors.Open(opt, w.View)
+	if err == nil {
+		t.Fatal("opened although CURRENT cannot be written")
+	}
+	if err := w.View.Read(func(*projectors.Snapshot) error { return nil }); !errors.Is(err, projectors.ErrClosed) {
+		t.Errorf("a view that was not opened says %v", err)
+	}
+}

@@ -95,7 +95,7 @@ func (p *program) joinConfig(o *options) (agent.JoinConfig, error) {
 	if err != nil {
 		return agent.JoinConfig{}, err
 	}
-	if (token == "") != (o.site == "") {
+	if token != "" && o.site == "" { // a site without a token is that of an agent that has joined
 		return agent.JoinConfig{}, &usageError{"to join, give both --site and --token-file (or --token)"}
 	}
 	return agent.JoinConfig{Dir: o.dir, Site: o.site, Token: token, Name: o.name, Version: version}, nil
@@ -188,7 +188,7 @@ func joinUntil(ctx context.Context, cfg agent.JoinConfig, log *slog.Logger) erro
 		log.Warn("cannot join yet", "err", err, "again-in", wait.Round(time.Millisecond))
 		select {
 		case <-ctx.Done():
-			return nil
+			return err
 		case <-time.After(wait):
 		}
 	}

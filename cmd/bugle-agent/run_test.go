@@ -217,6 +217,42 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// stopWhen ends a program once it has logged text.
+type stopWhen struct {
+	locked
+	text string
+	stop context.CancelFunc
+}
+
+func (s *stopWhen) Write(p []byte) (int, error) {
+	n, err := s.locked.Write(p)
+	if strings.Contains(s.String(), s.text) {
+		s.stop()
+	}
+	return n, err
+}
+
+// Who ends an agent that waits for its site is not told to give what was given.
+func TestStoppedBeforeItJoined(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ln := must(net.Listen("tcp", "127.0.0.1:0"))
+	defer ln.Close()
+	address := ln.Addr().String()
+	go func() { // nobody answers there
+		for c, err := ln.Accept(); err == nil; c, err = ln.Accept() {
+			c.Close()
+		}
+	}()
+	errs := &stopWhen{text: "cannot join yet", stop: stop}
+	token := wire.Token{ID: "0123456789abcdef", Secret: "00112233445566778899aabbccddeeff"}.String()
+	p := program{ctx: ctx, stdin: strings.NewReader(token), stdout: io.Discard, stderr: errs, env: func(string) string { return "" }}
+	n := p.main([]string{"run", "--dir", t.TempDir(), "--site", address, "--token-file", "-"})
+	if out := errs.String(); n != exitFailed || !strings.Contains(out, "bugle-agent: join "+address+": site cannot be reached") {
+		t.Errorf("ended with %d:\n%s", n, out)
+	}
+}
+
 // BenchmarkIdle reports the size of the stripped program and what one that is
 // connected and idle holds in memory.
 func BenchmarkIdle(b *testing.B) {

@@ -40,7 +40,15 @@ func (b *Box) moveTo(day, entry string) error {
 		}
 		b.setDay(day)
 	}
-	return b.root.Rename(inWork(entry), archiveFolder+"/"+day+"/"+entry)
+	to := archiveFolder + "/" + day + "/" + entry
+	before, _ := b.root.Lstat(to) // a file that came again replaces the one that is there
+	if err := b.root.Rename(inWork(entry), to); err != nil {
+		return err
+	}
+	if before != nil {
+		b.resize(day, -onDisk(before.Size()))
+	}
+	return nil
 }
 
 func (b *Box) setDay(day string) {

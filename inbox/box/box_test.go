@@ -210,3 +210,25 @@ func TestPrune(t *testing.T) {
 		t.Errorf("empty days stay: %v", days)
 	}
 }
+
+// TestPruneCountsWhatIsReplaced: a file that comes again takes the place of the
+// one that was archived, and counts once.
+func TestPruneCountsWhatIsReplaced(t *testing.T) {
+	dir, now := t.TempDir(), time.Date(2026, 3, 20, 12, 0, 0, 0, time.UTC)
+	b := openBox(t, dir)
+	prune := func() {
+		t.Helper()
+		if n, err := b.Prune(now, time.Hour, 2*4096); err != nil || n != 0 {
+			t.Errorf("removed %d files, %v, want none", n, err)
+		}
+	}
+	prune()
+	for range 10 {
+		entry := fmt.Sprintf("BGL-00000001-%020d.BTS", 1)
+		write(t, filepath.Join(dir, "work", entry), "data")
+		if err := b.Archive(entry, 4, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	prune()
+}

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -175,6 +176,26 @@ func TestBadFilesHaveTheirErrors(t *testing.T) {
 	}
 }
 
+// TestDeviceNumbersDoNotWrap: a step so long that the sum of the steps is no
+// number of 64 bits is not taken for a small one.
+func TestDeviceNumbersDoNotWrap(t *testing.T) {
+	c := &box.Presence{Entries: []box.PresenceEntry{{Device: 5, Online: true}, {Device: 1<<32 - 1, Online: true}}}
+	good := encode(t, sampleFile(0, c))
+	at := bytes.Index(good, []byte{0xce, 0xff, 0xff, 0xff, 0xfa}) // the second step
+	if at < 0 {
+		t.Fatal("the second step is not where it is looked for")
+	}
+	for _, step := range []uint64{math.MaxInt64 - 4, math.MaxInt64 - 3, math.MaxInt64} {
+		long := binary.BigEndian.AppendUint64([]byte{0xcf}, step)
+		b := append(append(bytes.Clone(good[:at]), long...), good[at+5:]...)
+		size := 72 // of the payload, in the header
+		binary.BigEndian.PutUint32(b[size:], binary.BigEndian.Uint32(b[size:])+4)
+		if f, err := box.Decode(forge(b, func([]byte) {}), anyKey); !errors.Is(err, box.ErrMalformed) {
+			t.Errorf("step %d behind device 5: %+v, %v", step, f, err)
+		}
+	}
+}
+
 // TestBadRecordsStayAlone: one bad record takes none of the others with it.
 func TestBadRecordsStayAlone(t *testing.T) {
 	row := func(change func(*box.ResultRow)) box.ResultRow {
@@ -234,6 +255,7 @@ func TestWriterRefuses(t *testing.T) {
 		"a device twice":        &box.Presence{Entries: []box.PresenceEntry{{Device: 2}, {Device: 2}}},
 		"reason 9":              &box.Presence{Entries: []box.PresenceEntry{{Device: 2, Reason: 9}}},
 		"too many facts":        &box.Discovery{Records: []box.DiscoveryRecord{{Device: 1, Facts: make([]box.Fact, box.MaxFacts+1)}}},
+		"too many facts in all": &box.Discovery{Records: manyFacts()},
 		"16 MiB":                &box.Discovery{Records: bulky()},
 	} {
 		dst := []byte("before")
@@ -251,6 +273,20 @@ func TestWriterRefuses(t *testing.T) {
 	if _, err := f.Append(nil, private); err == nil {
 		t.Error("wrote a site of 17 bytes")
 	}
+}
+
+// manyFacts are small, and one more than a file may have.
+func manyFacts() []box.DiscoveryRecord {
+	facts := make([]box.Fact, box.MaxFacts)
+	for i := range facts {
+		facts[i].Name = "n"
+	}
+	all := make([]box.DiscoveryRecord, box.MaxFileFacts/box.MaxFacts+1)
+	for i := range all {
+		all[i] = box.DiscoveryRecord{Device: 1, Facts: facts}
+	}
+	all[0].Facts = facts[:1]
+	return all
 }
 
 func bulky() []box.DiscoveryRecord {

@@ -28,6 +28,7 @@ func encodePayload(c Contents) ([]byte, error) {
 		case *Status:
 			encodeRecords(w, len(c.Records), func(i int) func(*bounded.Writer) { return c.Records[i].encode })
 		case *Discovery:
+			checkFacts(c, w.Fail)
 			encodeRecords(w, len(c.Records), func(i int) func(*bounded.Writer) { return c.Records[i].encode })
 		case *Presence:
 			c.encode(w)
@@ -103,18 +104,24 @@ func decodeStatus(r *bounded.Reader, count int) (*Status, []BadRecord) {
 
 func decodeDiscovery(r *bounded.Reader, count int) (*Discovery, []BadRecord) {
 	c := &Discovery{Records: make([]DiscoveryRecord, 0, count)}
-	facts := 0
 	bad := decodeRecords(r, count, func(r *bounded.Reader) {
 		var d DiscoveryRecord
 		if d.decode(r); r.Err() == nil {
 			c.Records = append(c.Records, d)
-			facts += len(d.Facts)
 		}
 	})
-	if facts > MaxFileFacts {
-		r.Fail("%d facts, at most %d are taken in a file", facts, MaxFileFacts)
-	}
+	checkFacts(c, r.Fail)
 	return c, bad
+}
+
+func checkFacts(c *Discovery, fail func(format string, args ...any)) {
+	facts := 0
+	for i := range c.Records {
+		facts += len(c.Records[i].Facts)
+	}
+	if facts > MaxFileFacts {
+		fail("%d facts, at most %d are taken in a file", facts, MaxFileFacts)
+	}
 }
 
 func decodeRecords(r *bounded.Reader, count int, record func(*bounded.Reader)) (bad []BadRecord) {
@@ -196,7 +203,7 @@ func decodePresence(r *bounded.Reader, count int) *Presence {
 		f := r.Uint(1<<8 - 1)
 		since += r.Int64()
 		device += step
-		if step <= 0 || device > 1<<32-1 {
+		if step <= 0 || device <= 0 || device > 1<<32-1 {
 			r.Fail("device %d where a larger number than the one before must be", device)
 			break
 		}

@@ -69,11 +69,11 @@ func (r *reader) Next(ctx context.Context) (*journal.Page, error) {
 		case v.err != nil:
 			return nil, v.err
 		case len(r.loaded) > 0:
-			return r.parse()
+			return r.parse(v.head)
 		case v.page != nil:
 			return r.take(v.page)
-		case v.pages > r.at.Pages:
-			if err := r.load(ctx, min(v.pages, r.last)); err != nil {
+		case v.head.Pages > r.at.Pages:
+			if err := r.load(ctx, min(v.head.Pages, r.last)); err != nil {
 				return nil, err
 			}
 			continue
@@ -94,11 +94,15 @@ func (r *reader) take(s *journal.Sealed) (*journal.Page, error) {
 	return s.Page(), nil
 }
 
-// parse hands out the next page that was loaded.
-func (r *reader) parse() (*journal.Page, error) {
+// parse hands out the next page that was loaded. The last one of the journal has
+// no page behind it that holds its hash: it must be what end says.
+func (r *reader) parse(end journal.Head) (*journal.Page, error) {
 	page, err := journal.ParsePage(r.loaded[0], r.at)
 	if err != nil {
 		return nil, err
+	}
+	if at := r.at.Next(page); at.Pages == end.Pages && at != end {
+		return nil, &journal.DamageError{Event: page.First, Page: at.Pages, Reason: "the journal ends with another page on disk than in memory"}
 	}
 	r.loaded[0] = nil
 	r.loaded = r.loaded[1:]

@@ -64,7 +64,7 @@ func (t *tail) end() journal.Head {
 // A view is what the tail says of one page.
 type view struct {
 	page    *journal.Sealed // or nil if it is not in memory
-	pages   uint64          // how many there are
+	head    journal.Head    // the end
 	changed <-chan struct{} // closed when that is no longer so
 	err     error           // journal.ErrClosed
 }
@@ -73,7 +73,7 @@ type view struct {
 func (t *tail) look(n uint64) view {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	v := view{pages: t.head.Pages, changed: t.changed}
+	v := view{head: t.head, changed: t.changed}
 	if t.closed {
 		v.err = journal.ErrClosed
 	}

@@ -52,14 +52,17 @@ func (s *store) Put(page *journal.Sealed) error {
 	}
 	n := page.Head.Pages
 	err := s.publish(n, n-1, hex.EncodeToString(page.Head.Hash[:]), page.Bytes())
-	if err != nil {
+	switch {
+	case errors.Is(err, journal.ErrUnavailable), errors.Is(err, journal.ErrUnknown):
 		return err
+	case err == nil:
+		s.mark.head = page.Head
 	}
-	s.mark.head = page.Head
+	// After any other error the page is read back, and is stored if it is there.
 	if err := s.syncNewBlock(); err != nil {
 		return fmt.Errorf("%w: %w", journal.ErrUnknown, err)
 	}
-	return nil
+	return err
 }
 
 // An ack is the stream's answer to a message.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 )
 
 // Limits bound what [Scan] lets through. A zero field means the default that
@@ -177,5 +178,5 @@ func (s *scanner) length(width int) (int, error) {
 	case 2:
 		return int(binary.BigEndian.Uint16(p)), nil
 	}
-	return int(binary.BigEndian.Uint32(p)), nil
+	return int(min(binary.BigEndian.Uint32(p), math.MaxInt32)), nil // an int may have 32 bits
 }

@@ -189,3 +189,14 @@ func BenchmarkScan(b *testing.B) {
 		}
 	}
 }
+
+// A length that does not fit the int of a small machine is refused there, too.
+func TestScanRefusesHugeLengths(t *testing.T) {
+	for _, head := range []string{"92dd", "92c6", "92db"} {
+		for _, length := range []string{"ffffffff", "fffffff0", "80000000"} {
+			if err := bounded.Scan(raw(t, head+length+"00"), bounded.Limits{}); err == nil {
+				t.Errorf("%s with length %s is taken", head, length)
+			}
+		}
+	}
+}
