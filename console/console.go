@@ -165,7 +165,11 @@ func (c *Console) reportLogins(ctx context.Context) {
 	if len(events) == 0 {
 		return
 	}
-	if err := c.cfg.Journal.Append(ctx, events...); err != nil && !errors.Is(err, journal.ErrClosed) {
+	err := c.cfg.Journal.Append(ctx, events...)
+	if errors.Is(err, journal.ErrUnavailable) { // none of them is stored
+		c.gate.putBack(events)
+	}
+	if err != nil && !errors.Is(err, journal.ErrClosed) {
 		c.cfg.Log.Error("failed logins are not in the journal", "addresses", len(events), "err", err)
 	}
 }

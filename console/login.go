@@ -106,10 +106,11 @@ type gate struct {
 
 	mu       sync.Mutex
 	failures map[string]uint32 // by address, in this minute
+	owed     map[string]uint32 // of minutes before it, that the journal did not take
 }
 
 func newGate(token string, now func() time.Time) *gate {
-	return &gate{hash: sha256.Sum256([]byte(token)), now: now, failures: map[string]uint32{}}
+	return &gate{hash: sha256.Sum256([]byte(token)), now: now, failures: map[string]uint32{}, owed: map[string]uint32{}}
 }
 
 // guard wraps what needs the token.
@@ -145,18 +146,26 @@ func (g *gate) right(header string) bool {
 func (g *gate) count(address string) uint32 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if _, ok := g.failures[address]; !ok && len(g.failures) >= maxLoginAddresses {
-		address = otherAddresses
-	}
-	g.failures[address]++
-	return g.failures[address]
+	return addFailures(g.failures, address, 1)
 }
 
-// take returns the failures since it was called last, one event per address.
+func addFailures(to map[string]uint32, address string, n uint32) uint32 {
+	if _, ok := to[address]; !ok && len(to) >= maxLoginAddresses {
+		address = otherAddresses
+	}
+	to[address] += n
+	return to[address]
+}
+
+// take returns the failures since it was called last and those that were put
+// back, one event per address.
 func (g *gate) take() []*event.Event {
 	g.mu.Lock()
 	failures := g.failures
-	g.failures = map[string]uint32{}
+	for address, n := range g.owed {
+		addFailures(failures, address, n)
+	}
+	g.failures, g.owed = map[string]uint32{}, map[string]uint32{}
 	g.mu.Unlock()
 	events := make([]*event.Event, 0, len(failures))
 	for address, n := range failures {
@@ -169,6 +178,18 @@ func (g *gate) take() []*event.Event {
 		return strings.Compare(a.Payload.(*event.LoginFailed).Address, b.Payload.(*event.LoginFailed).Address)
 	})
 	return events
+}
+
+// putBack keeps what take returned for the next time. It does not count for how
+// many failures an address has in this minute.
+func (g *gate) putBack(events []*event.Event) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, e := range events {
+		if p, ok := e.Payload.(*event.LoginFailed); ok {
+			addFailures(g.owed, p.Address, p.Count)
+		}
+	}
 }
 
 func addressOf(r *http.Request) string {

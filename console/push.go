@@ -136,6 +136,7 @@ func (c *Console) resolve(ctx context.Context, r *PushRequest) (*roaring.Bitmap,
 	if err != nil {
 		return nil, err
 	}
+	targets.AddMany(c.cfg.Authority.Devices()) // the view may not know who joined just now
 	for _, n := range c.cfg.Authority.Blocked() {
 		targets.Remove(n)
 	}

@@ -32,6 +32,18 @@ func set(t *testing.T, raw []byte) []uint32 {
 	return b.ToArray()
 }
 
+// A device that has joined is one of all, also before the views know it.
+func TestPushToAllKnowsWhoJustJoined(t *testing.T) {
+	r := newRig(t)
+	r.join("pc-1")
+	r.append(&event.DeviceJoined{Device: 2, Name: "pc-2", Token: "t", PublicKey: make([]byte, 65), Expires: start.AddDate(1, 0, 0)})
+	var p console.PushReply
+	r.do("POST", console.PathOperations, `{"kind":"scan.quick","all":true}`).ok(&p)
+	if p.Targets != 2 || p.Online != 1 {
+		t.Errorf("%d targets, %d online, want 2 and 1", p.Targets, p.Online)
+	}
+}
+
 func TestPush(t *testing.T) {
 	r := newRig(t)
 	r.join("pc-1", "pc-2", "pc-3", "pc-4")

@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/bugle-fleet/bugle/console"
+	"github.com/bugle-fleet/bugle/journal"
 	"github.com/bugle-fleet/bugle/journal/event"
 	"github.com/bugle-fleet/bugle/projectors"
 )
@@ -174,6 +175,50 @@ func TestFailedLoginsAreBounded(t *testing.T) {
 	if p := all[len(all)-1].Payload.(*event.LoginFailed); len(all) != 501 || p.Address != "others" || p.Count != 100 {
 		t.Errorf("%d events, the last %+v", len(all), p)
 	}
+}
+
+// A fullJournal takes nothing while it is full.
+type fullJournal struct {
+	journal.Journal
+	full atomic.Bool
+}
+
+func (j *fullJournal) Append(ctx context.Context, events ...*event.Event) error {
+	if j.full.Load() {
+		return fmt.Errorf("append: %w", journal.ErrUnavailable)
+	}
+	return j.Journal.Append(ctx, events...)
+}
+
+func TestFailedLoginsWaitForTheJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.server.Close() // calls are made without it
+		full := &fullJournal{Journal: r.journal}
+		full.full.Store(true)
+		cfg := r.config()
+		cfg.Journal = full
+		var err error
+		if r.console, err = console.New(cfg); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- r.console.Run(ctx) }()
+		for range console.MaxLoginFailures {
+			r.sendFrom(t, "192.0.2.1:1", "wrong", "GET", console.PathKinds).problem(401)
+		}
+		time.Sleep(time.Minute + time.Second)
+		r.sendFrom(t, "192.0.2.1:1", "wrong", "GET", console.PathKinds).problem(401) // a new minute
+		full.full.Store(false)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if p, ok := r.last().Payload.(*event.LoginFailed); !ok || len(r.events()) != 1 || p.Count != console.MaxLoginFailures+1 {
+			t.Errorf("%d events, the last %+v", len(r.events()), r.last().Payload)
+		}
+	})
 }
 
 func TestAdminToken(t *testing.T) {

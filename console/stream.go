@@ -25,13 +25,16 @@ type stream struct {
 	rc *http.ResponseController
 }
 
-// newStream answers 200 and begins a stream.
+// newStream answers 200 and begins a stream, to which the server's bound for an
+// answer does not apply.
 func newStream(hc huma.Context) *stream {
 	_, w := humago.Unwrap(hc)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no")
+	rc := http.NewResponseController(w)
+	_ = rc.SetWriteDeadline(time.Time{}) // the first write tells if it cannot be set
 	w.WriteHeader(http.StatusOK)
-	return &stream{w, http.NewResponseController(w)}
+	return &stream{w, rc}
 }
 
 func (s *stream) send(id, name string, data any) error {
@@ -64,7 +67,17 @@ func (s *stream) write(b []byte) error {
 	return err
 }
 
-func (s *stream) flush() error { return s.rc.Flush() }
+// flush sends what was written. Then no deadline holds until the next write:
+// HTTP/2 ends a stream at its deadline even if nothing is being written.
+func (s *stream) flush() error {
+	if err := s.rc.Flush(); err != nil {
+		return err
+	}
+	if err := s.rc.SetWriteDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("end the bound of a write to a stream: %w", err)
+	}
+	return nil
+}
 
 // enterStream takes one of the places for streams; the caller calls leave.
 func (c *Console) enterStream() (leave func(), err error) {

@@ -21,8 +21,8 @@ func newDemo() *cobra.Command {
 		Short: "Run a whole site with real agents on this machine and push to them",
 		Long: `Run a whole site with real agents on this machine and push to them.
 
-The site is in a temporary folder, or in the one that --data names, and listens on
-loopback only. Some agents are off when the push is made and come back later. The
+The site is in a temporary folder, or in the one that --data names, which must be empty
+or not there yet and stays; it listens on loopback only. Some agents are off when the push is made and come back later. The
 exit code is not 0 if anything is missing at the end.`,
 		Example: "  bugle demo\n  bugle demo --exit --agents 100",
 		Args:    cobra.NoArgs,

@@ -102,8 +102,10 @@ func configure(flags *pflag.FlagSet) (site.Config, error) {
 	}
 	cfg.Version = version()
 	var err error
-	cfg.Log, err = newLogger(k.String("log-format"), k.String("log-level"))
-	return cfg, err
+	if cfg.Log, err = newLogger(k.String("log-format"), k.String("log-level")); err != nil {
+		return cfg, err
+	}
+	return cfg, cfg.Check()
 }
 
 func environment() koanf.Provider {
@@ -138,6 +140,10 @@ func newLogger(format, level string) (*slog.Logger, error) {
 
 func serveSite(ctx context.Context, cfg site.Config) error {
 	s, err := site.Open(ctx, cfg)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		cfg.Log.Info("stopped before the site was ready", "at", err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}

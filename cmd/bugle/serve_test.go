@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -8,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"github.com/bugle-fleet/bugle/cmd/bugle/site"
 )
 
 // TestDemo is the README's first command.
@@ -15,6 +19,22 @@ func TestDemo(t *testing.T) {
 	t.Parallel()
 	if code := run([]string{"demo", "--exit", "--agents", "12"}); code != 0 {
 		t.Fatalf("demo ended with %d", code)
+	}
+}
+
+// TestDemoThatCannotBegin ends at once, as a wrong call.
+func TestDemoThatCannotBegin(t *testing.T) {
+	used := t.TempDir()
+	if err := os.Mkdir(filepath.Join(used, "journal"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"--agents", "3"}, {"--data", used}} {
+		if code := run(append([]string{"demo", "--exit"}, args...)); code != 2 {
+			t.Errorf("demo %q ended with %d, want 2", args, code)
+		}
+	}
+	if entries, err := os.ReadDir(used); err != nil || len(entries) != 1 {
+		t.Errorf("the folder holds %d entries, %v", len(entries), err)
 	}
 }
 
@@ -29,6 +49,18 @@ func TestSecondServer(t *testing.T) {
 		t.Errorf("the second site ended with %d, want 1", code)
 	}
 	w.text("devices", "list")
+}
+
+// TestStopWhileStarting ends a site that is not ready yet, which is no failure.
+func TestStopWhileStarting(t *testing.T) {
+	cfg := site.Default()
+	cfg.Data, cfg.Log = t.TempDir(), slog.New(slog.DiscardHandler)
+	cfg.ListenTCP, cfg.ListenHTTP, cfg.Console = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := serveSite(ctx, cfg); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestPortInUse starts a site on a port that somebody has.
@@ -82,6 +114,8 @@ func TestSettings(t *testing.T) {
 		"log-level: loud":     "is none of debug",
 		"keep-alive: [1":      "read settings from",
 		"keep-alive: forever": "read settings",
+		"keep-alive: 1ms":     "keep-alive: 1ms is not between",
+		"site: p1":            `site: "p1" is not three capital letters or digits`,
 	} {
 		write(text)
 		t.Setenv("BUGLE_KEEP_ALIVE", "")

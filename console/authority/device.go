@@ -42,6 +42,19 @@ func (a *Authority) setBlocked(ctx context.Context, e *event.Event, number uint3
 	return appended(j.AppendIf(ctx, guard, e), e, string(e.Kind()))
 }
 
+// Devices returns the numbers of all devices that have joined, rising.
+func (a *Authority) Devices() []uint32 {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	all := make([]uint32, 0, len(a.devices))
+	for n := range a.devices {
+		if a.device(uint32(n)) != nil {
+			all = append(all, uint32(n))
+		}
+	}
+	return all
+}
+
 // Blocked returns the numbers of the devices that are blocked, rising.
 func (a *Authority) Blocked() []uint32 {
 	a.mu.RLock()

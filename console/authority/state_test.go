@@ -56,6 +56,9 @@ func TestBlock(t *testing.T) {
 	for range 3 {
 		s.join(t, token)
 	}
+	if all := s.Devices(); !slices.Equal(all, []uint32{1, 2, 3}) {
+		t.Errorf("devices %v", all)
+	}
 	_, err := s.Unblock(t.Context(), admin, 2, "")
 	refused(t, err, 409)
 	for _, nobody := range []uint32{0, 4, 1 << 31} {

@@ -198,6 +198,7 @@ func (c *client) readProblem(response *http.Response) error {
 	}
 	switch p.Status = response.StatusCode; p.Status {
 	case http.StatusUnauthorized:
+		p.Detail = "" // which header to send is for those who write clients
 		return fmt.Errorf("%w; the file with the administrator's token is not this site's", p)
 	case http.StatusUnprocessableEntity:
 		return &ExitError{codeUsage, p}

@@ -173,7 +173,7 @@ func TestNoSite(t *testing.T) {
 		{"empty token", emptyToken.data, []string{"holds 0 characters"}},
 		{"two tokens", twoTokens.data, []string{"holds more than a token"}},
 		{"bad CA", badCA.data, []string{"holds no certificate in PEM"}},
-		{"wrong token", wrongToken.data, []string{"does not show the right token", "is not this site's"}},
+		{"wrong token", wrongToken.data, []string{"does not show the right token; the file", "is not this site's"}},
 	} {
 		r := run{}.bugle("--data", c.data, "ops", "list")
 		if r.code != codeFailed || r.stdout != "" {

@@ -116,6 +116,15 @@ func TestRebuildNeedsItsResult(t *testing.T) {
 	}
 }
 
+// The site may leave out steps, and the last is often one of them.
+func TestRebuildEndsItsProgress(t *testing.T) {
+	s := newFakeSite(t, map[string]http.HandlerFunc{"POST " + console.PathViewRebuild: serverSent(
+		"event: progress\ndata: {\"done\":1,\"total\":45}", "event: result\ndata: {\"view\":\"x\",\"same\":true}")})
+	if r := (run{}).on(s, "views", "rebuild", "x"); r.code != 0 || !strings.HasSuffix(r.stderr, "45 of 45 events done\n") {
+		t.Errorf("code %d, progress %q", r.code, r.stderr)
+	}
+}
+
 func TestReadMessages(t *testing.T) {
 	in := ": hello\n\nid: 7\nevent: event\ndata: one\ndata:two\n\nretry: 5\n\ndata: three\n\ndata: cut"
 	var got []string

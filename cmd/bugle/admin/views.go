@@ -89,6 +89,7 @@ func (s *session) rebuild(view string) (*console.RebuildReply, error) {
 	progress := s.progress(0)
 	defer progress.Done()
 	var result *console.RebuildReply
+	total := 0
 	take := func(m message) error {
 		switch m.name {
 		case "progress":
@@ -96,11 +97,15 @@ func (s *session) rebuild(view string) (*console.RebuildReply, error) {
 			if err := json.Unmarshal(m.data, &p); err != nil {
 				return fmt.Errorf("read progress: %w", err)
 			}
-			progress.show(int(p.Done), int(p.Total), "event", "")
+			total = int(p.Total)
+			progress.show(int(p.Done), total, "event", "")
 		case "result":
 			result = new(console.RebuildReply)
 			if err := json.Unmarshal(m.data, result); err != nil {
 				return fmt.Errorf("read result: %w", err)
+			}
+			if total > 0 { // the site may leave out the last steps
+				progress.show(total, total, "event", "")
 			}
 		case "problem":
 			p := new(problem)

@@ -48,7 +48,11 @@ const patience = time.Minute
 // happen.
 func Run(ctx context.Context, cfg Config) (err error) {
 	if cfg.Agents < minimum {
-		return fmt.Errorf("a demo needs at least %d agents", minimum)
+		return &admin.ExitError{Code: 2, Err: fmt.Errorf("a demo needs at least %d agents", minimum)}
+	}
+	// Devices of an earlier demo would wait for a site at its old addresses.
+	if entries, _ := os.ReadDir(cfg.Data); cfg.Data != "" && len(entries) > 0 {
+		return &admin.ExitError{Code: 2, Err: fmt.Errorf("the folder %s is not empty, and a demo begins with a new site: name another one with --data; to start the site in it again: bugle serve --data %[1]s", cfg.Data)}
 	}
 	if cfg.Data == "" {
 		if cfg.Data, err = os.MkdirTemp("", "bugle-demo-"); err != nil {

@@ -48,8 +48,8 @@ func Default() Config {
 
 var siteCode = regexp.MustCompile(`^[A-Z0-9]{3}$`)
 
-// check says what cannot work, with the name of the setting.
-func (c *Config) check() error {
+// Check says what cannot work, with the name of the setting.
+func (c *Config) Check() error {
 	switch {
 	case c.Data == "":
 		return fmt.Errorf("data: a folder must be named")

@@ -67,7 +67,7 @@ type readers struct {
 // Open opens and binds everything, then starts it. When it returns, the site
 // takes agents and administrators, and DATA/run/addresses.json says where.
 func Open(ctx context.Context, cfg Config) (*Site, error) {
-	if err := cfg.check(); err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
 	s := &Site{cfg: cfg, failed: make(chan error, 1)}
@@ -247,17 +247,19 @@ func (s *Site) startConsole() {
 		parts, ctx := errgroup.WithContext(ctx)
 		parts.Go(func() error { return c.Run(ctx) })
 		parts.Go(func() error { return s.console.Run(ctx) })
-		parts.Go(func() error { return s.server.ServeTLS(s.sockets.console, "", "") })
+		parts.Go(func() error {
+			if err := s.server.ServeTLS(s.sockets.console, "", ""); !errors.Is(err, http.ErrServerClosed) {
+				return err
+			}
+			return nil
+		})
 		parts.Go(func() error {
 			<-ctx.Done()
 			late, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
 			defer cancel()
-			return s.server.Shutdown(late)
+			return errors.Join(s.server.Shutdown(late), s.server.Close())
 		})
-		if err := parts.Wait(); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
+		return parts.Wait()
 	})
 }
 
