@@ -64,10 +64,7 @@ func (s *store) start(ctx context.Context, opts Options, fail context.CancelCaus
 	if err := context.Cause(s.well); err != nil {
 		return fmt.Errorf("start the embedded server: %w", err)
 	}
-	s.conn, err = nats.Connect("", nats.InProcessServer(s.server), nats.NoReconnect(), nats.Name("bugle-journal"),
-		nats.Timeout(patience), nats.PingInterval(noPings),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { opts.Log.Warn("journal connection", "error", err) }))
-	if err != nil {
+	if s.conn, err = s.connect(opts); err != nil {
 		return fmt.Errorf("connect to the embedded server: %w", err)
 	}
 	if err := s.openStream(ctx); err != nil {
@@ -77,6 +74,23 @@ func (s *store) start(ctx context.Context, opts Options, fail context.CancelCaus
 		s.block++
 	}
 	return syncTree(s.dir)
+}
+
+// connectTries is how often a handshake is begun. On a machine so busy that one
+// takes two seconds, the server's first ping comes into the middle of it, and the
+// client gives that one up.
+const connectTries = 10
+
+func (s *store) connect(opts Options) (conn *nats.Conn, err error) {
+	for range connectTries {
+		conn, err = nats.Connect("", nats.InProcessServer(s.server), nats.NoReconnect(), nats.Name("bugle-journal"),
+			nats.Timeout(patience), nats.PingInterval(noPings),
+			nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { opts.Log.Warn("journal connection", "error", err) }))
+		if err == nil {
+			return conn, nil
+		}
+	}
+	return nil, err
 }
 
 // openStream opens the stream, or makes it if it is not there.
