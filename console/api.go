@@ -24,6 +24,8 @@ const (
 	PathEventStream      = Base + "/events/stream"            // GET ?from= &kind=, Last-Event-ID → SSE of [Event]
 	PathEvent            = Base + "/events/{number}"          // GET → [Event]
 	PathJournal          = Base + "/journal"                  // GET → [JournalReply]
+	PathCheckpoint       = Base + "/journal/checkpoint"       // GET → [CheckpointReply]
+	PathProof            = Base + "/journal/proofs/{number}"  // GET → [ProofReply]
 	PathInbox            = Base + "/inbox"                    // GET → [InboxReply]
 	PathInboxRequeue     = Base + "/inbox/{name}/requeue"     // POST → [Written]
 	PathViews            = Base + "/views"                    // GET → [ViewList]
@@ -301,6 +303,24 @@ type JournalReply struct {
 	Events uint64 `json:"events"`
 	Pages  uint64 `json:"pages"`
 	Head   string `json:"head" doc:"hash of the last page"`
+}
+
+// CheckpointReply is what the site has signed of its history last.
+type CheckpointReply struct {
+	Checkpoint string    `json:"checkpoint" doc:"the signed note (C2SP tlog-checkpoint); keep it elsewhere"`
+	Key        string    `json:"key" doc:"the public key as a verifier key of signed notes; get it once, over a way you trust"`
+	Origin     string    `json:"origin"`
+	Events     uint64    `json:"events"`
+	Pages      uint64    `json:"pages"`
+	Root       string    `json:"root" doc:"of the RFC 6962 tree over the pages, base64"`
+	Signed     time.Time `json:"signed"`
+}
+
+// ProofReply is the proof that an event is in the history that a checkpoint was
+// signed of.
+type ProofReply struct {
+	Number uint64 `json:"number"`
+	Proof  string `json:"proof" doc:"a text that is checked with nothing but the public key"`
 }
 
 // QuarantinedFile is a file, or one record of a file, that was put aside.

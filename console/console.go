@@ -37,6 +37,8 @@ type Config struct {
 	// InboxStats returns the inbox's counters, for JSON; nil if there are none.
 	InboxStats func() any
 
+	Checkpoints Checkpoints // signed states of Journal, and proofs
+
 	// AdminTokenFile is where the administrator's token is, see
 	// [EnsureAdminToken].
 	AdminTokenFile string
@@ -56,7 +58,7 @@ func (c *Config) check() error {
 	for name, absent := range map[string]bool{
 		"Site": c.Site == "", "Journal": c.Journal == nil, "Authority": c.Authority == nil, "Policies": c.Policies == nil,
 		"Writes": c.Writes == nil, "Devices": c.Devices == nil, "Presence": c.Presence == nil, "Operations": c.Operations == nil,
-		"Status": c.Status == nil, "Views": c.Views == nil, "Inbox": c.Inbox == nil, "AdminTokenFile": c.AdminTokenFile == "",
+		"Status": c.Status == nil, "Views": c.Views == nil, "Inbox": c.Inbox == nil, "AdminTokenFile": c.AdminTokenFile == "", "Checkpoints": c.Checkpoints == nil,
 	} {
 		if absent {
 			missing = append(missing, name)

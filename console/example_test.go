@@ -41,7 +41,7 @@ func Example() {
 	c, err := console.New(console.Config{
 		Site: "P01", Version: "0.1.0", Journal: j, Authority: a, Policies: policies, Writes: writes,
 		Devices: deviceReader{f}, Presence: presenceReader{f}, Operations: operationReader{f}, Status: statusReader{f},
-		Views: views{f}, Inbox: &box{}, AdminTokenFile: filepath.Join(dir, "admin.token"), Log: slog.New(slog.DiscardHandler),
+		Views: views{f}, Inbox: &box{}, Checkpoints: checkpoints{}, AdminTokenFile: filepath.Join(dir, "admin.token"), Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		fmt.Println(err)

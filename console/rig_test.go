@@ -2,8 +2,10 @@ package console_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -20,6 +22,7 @@ import (
 	"github.com/bugle-fleet/bugle/journal"
 	"github.com/bugle-fleet/bugle/journal/event"
 	"github.com/bugle-fleet/bugle/journal/journaltest"
+	"github.com/bugle-fleet/bugle/journal/tree"
 )
 
 var start = time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
@@ -85,6 +88,7 @@ func (r *rig) config() console.Config {
 		Site: "P01", Version: "0.1.0", Journal: r.journal, Authority: r.authority, Policies: r.policies, Writes: r.writes,
 		Devices: deviceReader{r.fleet}, Presence: presenceReader{r.fleet}, Operations: operationReader{r.fleet}, Status: statusReader{r.fleet},
 		Views: views{r.fleet}, Inbox: r.box, InboxStats: func() any { return struct{ BadFiles int }{7} },
+		Checkpoints:    checkpoints{},
 		AdminTokenFile: filepath.Join(r.dir, "run", "admin.token"), Now: r.clock.Now, Log: slog.New(slog.DiscardHandler),
 	}
 }
@@ -258,4 +262,25 @@ func (r *rig) events() (all []*event.Event) {
 			all = append(all, e)
 		}
 	}
+}
+
+// checkpoints is a tree that has signed ten events.
+type checkpoints struct{}
+
+func (checkpoints) Checkpoint() ([]byte, tree.Checkpoint) {
+	return []byte("signed"), tree.Checkpoint{Origin: "bugle.P01/00", Events: 10, Pages: 4, Signed: start}
+}
+
+func (checkpoints) Wait(ctx context.Context, number uint64) error {
+	if number > 10 {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+func (checkpoints) Prove(_ context.Context, number uint64) ([]byte, error) {
+	if number == 3 {
+		return nil, tree.ErrCache
+	}
+	return fmt.Appendf(nil, "proof of event %d", number), nil
 }

@@ -145,6 +145,8 @@ func (c *Console) register(api huma.API) {
 	huma.Register(api, stream, c.streamEvents)
 	huma.Register(api, get("getEvent", PathEvent, "One event"), c.getEvent)
 	huma.Register(api, get("getJournal", PathJournal, "The end of the journal"), c.getJournal)
+	huma.Register(api, get("getCheckpoint", PathCheckpoint, "The last signed state of the journal"), c.getCheckpoint)
+	huma.Register(api, get("getProof", PathProof, "The proof that an event is in the signed history"), c.getProof)
 
 	huma.Register(api, get("getInbox", PathInbox, "Counters of the inbox and what it put aside"), c.getInbox)
 	huma.Register(api, post("requeueFile", PathInboxRequeue, "Put a quarantined file back"), c.requeueFile)

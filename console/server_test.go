@@ -32,7 +32,7 @@ var every = []struct{ method, path string }{
 	{"POST", console.PathDeviceBlock}, {"POST", console.PathDeviceUnblock}, {"GET", console.PathKinds}, {"POST", console.PathOperations},
 	{"GET", console.PathOperations}, {"GET", console.PathOperation}, {"GET", console.PathOperationDevices}, {"POST", console.PathOperationCancel},
 	{"GET", console.PathOperationHistory}, {"GET", console.PathOperationTrace}, {"GET", console.PathEvents}, {"GET", console.PathEventStream},
-	{"GET", console.PathEvent}, {"GET", console.PathJournal}, {"GET", console.PathInbox}, {"POST", console.PathInboxRequeue},
+	{"GET", console.PathEvent}, {"GET", console.PathJournal}, {"GET", console.PathCheckpoint}, {"GET", console.PathProof}, {"GET", console.PathInbox}, {"POST", console.PathInboxRequeue},
 	{"GET", console.PathViews}, {"POST", console.PathViewRebuild}, {"GET", console.PathViewDigest}, {"GET", console.PathComponents},
 	{"GET", console.PathMessages}, {"GET", console.PathPolicy}, {"PUT", console.PathPolicy},
 }
@@ -339,7 +339,7 @@ func TestPanic(t *testing.T) {
 
 func TestConfigIsChecked(t *testing.T) {
 	_, err := console.New(console.Config{})
-	if err == nil || !strings.Contains(err.Error(), "AdminTokenFile, Authority, Devices, Inbox, Journal") {
+	if err == nil || !strings.Contains(err.Error(), "AdminTokenFile, Authority, Checkpoints, Devices, Inbox, Journal") {
 		t.Error(err)
 	}
 	cfg := newRig(t).config()

@@ -35,6 +35,7 @@ var allowed = map[string]string{
 	"journal/event":         "listener/wire/bounded listener/wire/task",
 	"journal":               "journal/event",
 	"journal/commit":        "journal journal/event",
+	"journal/tree":          "journal journal/event",
 	"journal/jetstream":     "journal journal/commit journal/event nats",
 	"journal/journaltest":   "journal journal/commit journal/event nats listener/wire/task",
 	"inbox/box":             "listener/wire/bounded listener/wire/task",
@@ -49,7 +50,7 @@ var allowed = map[string]string{
 	"agent":                 "listener/wire listener/wire/task agent/action",
 	"console/authority":     "journal journal/event listener/wire listener/wire/task",
 	"console/clock":         "journal journal/event listener/wire/task projectors projectors/status",
-	"console": "console/authority journal journal/event listener/wire/task " +
+	"console": "console/authority journal journal/event journal/tree listener/wire/task " +
 		"projectors projectors/device projectors/presence projectors/operation projectors/status roaring huma prometheus",
 	"cmd/bugle-agent": "agent agent/action",
 }

@@ -34,6 +34,10 @@ func (a *Authority) PolicyPublicKeys() []ed25519.PublicKey {
 	return []ed25519.PublicKey{a.keys.policy.Public().(ed25519.PublicKey)}
 }
 
+// HeadKey is the key that signs checkpoints of the journal, for whoever keeps
+// the tree.
+func (a *Authority) HeadKey() ed25519.PrivateKey { return a.keys.head }
+
 // HeadPublicKey is the key that signs checkpoints of the journal.
 func (a *Authority) HeadPublicKey() ed25519.PublicKey {
 	return a.keys.head.Public().(ed25519.PublicKey)

@@ -16,8 +16,8 @@ func journalCommand(o *Options) *cobra.Command {
 		Short: "Read the history of the site",
 		Long: `Read the history of the site: everything that happened is an event, numbered from 1
 without a hole.`,
-		Example: "  bugle journal tail --follow\n  bugle journal show 4711",
-	}, journalTail(o), journalShow(o), journalHead(o))
+		Example: "  bugle journal tail --follow\n  bugle journal show 4711\n  bugle journal prove 4711 > event.proof",
+	}, journalTail(o), journalShow(o), journalHead(o), journalCheckpoint(o), journalProve(o), journalCheck())
 }
 
 type tailFlags struct {

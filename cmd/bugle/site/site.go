@@ -20,6 +20,7 @@ import (
 	"github.com/bugle-fleet/bugle/inbox/box"
 	"github.com/bugle-fleet/bugle/journal"
 	"github.com/bugle-fleet/bugle/journal/jetstream"
+	"github.com/bugle-fleet/bugle/journal/tree"
 	"github.com/bugle-fleet/bugle/listener"
 	"github.com/bugle-fleet/bugle/listener/wire"
 	"github.com/bugle-fleet/bugle/projectors"
@@ -43,6 +44,7 @@ type Site struct {
 	space     *space
 	store     *jetstream.Journal
 	journal   journal.Journal // store, while the disk has room
+	tree      *tree.Tree
 	views     *projectors.Views
 	readers   readers
 	inbox     *inbox.Inbox
@@ -52,8 +54,8 @@ type Site struct {
 	server    *http.Server
 
 	// One stage each, ended by Close in the order in which they stand here.
-	consoleStage, listenerStage, inboxStage, viewStage, storeStage, spaceStage stage
-	failed                                                                     chan error
+	consoleStage, listenerStage, inboxStage, viewStage, treeStage, storeStage, spaceStage stage
+	failed                                                                                chan error
 }
 
 // readers are what the parts may ask of the views.
@@ -115,6 +117,23 @@ func (s *Site) openHistory(ctx context.Context) (err error) {
 	s.journal = roomyJournal{s.store, s.space}
 	s.storeStage.start(s, "journal", s.watchStore)
 	s.authority.Attach(s.journal)
+	return s.openTree()
+}
+
+// openTree opens the tree over the journal, whose last checkpoint says what the
+// journal must still hold.
+func (s *Site) openTree() (err error) {
+	s.tree, err = tree.Open(filepath.Join(s.cfg.Data, "journal", "tree"), tree.Options{
+		Journal: s.store, Origin: fmt.Sprintf("bugle.%s/%x", s.cfg.Code, s.store.History()), Key: s.authority.HeadKey(),
+		Log: s.cfg.Log.With("component", "tree"),
+	})
+	if errors.Is(err, tree.ErrTampered) {
+		return fmt.Errorf("the journal in %s is not the one that was signed; nothing was changed: copy the folder, then bring back what is missing: %w", s.cfg.Data, err)
+	}
+	if err != nil {
+		return err
+	}
+	s.treeStage.start(s, "tree", s.tree.Run)
 	return nil
 }
 
@@ -218,7 +237,7 @@ func (s *Site) openConsole(context.Context) error {
 		Site: s.cfg.Code, Version: s.cfg.Version, Journal: s.journal, Authority: s.authority,
 		Policies: s.policies, Writes: s.writes,
 		Devices: s.readers.device, Presence: s.readers.presence, Operations: s.readers.operation, Status: s.readers.status,
-		Views: s.views, Inbox: s.inbox, InboxStats: func() any { return s.inbox.Stats() },
+		Checkpoints: s.tree, Views: s.views, Inbox: s.inbox, InboxStats: func() any { return s.inbox.Stats() },
 		Ready:          s.space.check,
 		AdminTokenFile: filepath.Join(s.cfg.Data, "keys", "admin.token"),
 		Collectors:     s.collectors(), Log: s.cfg.Log,
@@ -300,6 +319,9 @@ func (s *Site) Close() error {
 		errs = append(errs, s.views.Wait(ctx, s.journal.Head().Event))
 		cancel()
 		errs = append(errs, s.viewStage.end(), s.views.Close())
+	}
+	if s.tree != nil {
+		errs = append(errs, s.treeStage.end(), s.tree.Close())
 	}
 	if s.store != nil {
 		errs = append(errs, s.store.Close())
