@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"net"
 	"net/http"
@@ -55,7 +56,7 @@ func TestQuietStreamGoesOn(t *testing.T) {
 					<-served
 				}()
 				c := &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: protocol == "h2",
-					Dial:            func(string, string) (net.Conn, error) { return l.dial(), nil },
+					DialContext:     func(context.Context, string, string) (net.Conn, error) { return l.dial(), nil },
 					TLSClientConfig: &tls.Config{RootCAs: r.authority.ClientCAs(), Time: r.clock.Now, NextProtos: []string{protocol}}}}
 				defer c.CloseIdleConnections()
 				q, err := http.NewRequestWithContext(t.Context(), "GET", "https://127.0.0.1:1"+console.PathEventStream, nil)
