@@ -302,6 +302,16 @@ func TestTrace(t *testing.T) {
 	if d := cmp.Diff(want, got.Steps); d != "" {
 		t.Error(d)
 	}
+	// The agent's estimate of the time lags the listener's clock.
+	lags := r.states[o.ID][0]
+	lags.Sent, lags.Delivered = at(10), at(8)
+	r.states[o.ID] = append([]operation.DeviceState{lags}, r.states[o.ID][1:]...)
+	r.do("GET", path+"?device=pc-1", nil).ok(&got)
+	for i, hop := range map[int]float64{2: 10, 3: 0, 4: 0, 5: 99} {
+		if got.Steps[i].What != want[i].What || got.Steps[i].HopMS != hop {
+			t.Errorf("step %d is %+v, want %s after %v ms", i, got.Steps[i], want[i].What, hop)
+		}
+	}
 	r.do("GET", path, nil).ok(&got)
 	if len(got.Steps) != 2+5+4+1+2 || got.Cut || got.Steps[11].What != "waiting" || got.Steps[11].Name != "pc-3" {
 		t.Errorf("%d steps: %+v", len(got.Steps), got.Steps)

@@ -2,7 +2,6 @@ package console
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/bugle-fleet/bugle/journal/event"
@@ -101,8 +100,10 @@ func (c *Console) traced(o *operation.Operation, word string) (rows []operation.
 	return []operation.DeviceState{row}, false, err
 }
 
-// stepsOf are the steps of one device, by time; each hop is from the step before
-// it, the first from the request.
+// stepsOf are the steps of one device in the order of its states, whatever their
+// times: an agent's estimate of the site's time may lag the listener's clock by
+// a round trip. Each hop is from the latest step before it, the first from the
+// request.
 func stepsOf(o *operation.Operation, s *operation.DeviceState, name string) []TraceStep {
 	var steps []TraceStep
 	add := func(at time.Time, what, detail string, number uint64) {
@@ -114,7 +115,6 @@ func stepsOf(o *operation.Operation, s *operation.DeviceState, name string) []Tr
 	add(s.Delivered, task.Delivered.String(), "", 0)
 	add(s.Started, task.Running.String(), "", 0)
 	add(s.Ended, s.State.String(), s.Detail, 0)
-	slices.SortStableFunc(steps, func(a, b TraceStep) int { return a.At.Compare(b.At) })
 	add(s.Visible, "visible", s.State.String(), s.Event)
 	if len(steps) == 0 {
 		return []TraceStep{{At: o.Accepted, What: s.State.String(), Device: s.Device, Name: name}}
@@ -122,7 +122,9 @@ func stepsOf(o *operation.Operation, s *operation.DeviceState, name string) []Tr
 	before := o.Requested
 	for i := range steps {
 		steps[i].HopMS = hop(before, steps[i].At)
-		before = steps[i].At
+		if steps[i].At.After(before) {
+			before = steps[i].At
+		}
 	}
 	return steps
 }
