@@ -11,6 +11,7 @@
 //	            feed <──────── journal <── append ──┘
 //	              ^               │ follow
 //	              └─ open ─── projectors: device presence operation status
+//	                          tree: signed checkpoints, proofs
 //
 // One process owns a site's folder; [Open] refuses a second.
 package site

@@ -302,7 +302,8 @@ func (s *Site) Addresses() Addresses { return s.sockets.addresses() }
 
 // Close ends the site in the order of its data: administrators are turned away;
 // agents are told to come back later and what the listener knows is dropped; the
-// inbox takes those files; the views catch up; views and journal close.
+// inbox takes those files; the views catch up; the tree signs what is new; views
+// and journal close.
 func (s *Site) Close() error {
 	errs := []error{s.consoleStage.end(), s.listenerStage.end()}
 	if s.inbox != nil {
