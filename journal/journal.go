@@ -98,6 +98,23 @@ type SelectiveFold interface {
 	Wants(k event.Kind) bool
 }
 
+// A SavingFold is a fold whose knowledge can be kept: a journal that has kept
+// that of all its folds need not tell them everything anew when it is opened.
+// What was kept is a cache: without it, everything is told.
+type SavingFold interface {
+	Fold
+	// Saves names the fold and the version of what Save returns, such as
+	// "ledger/1". What was kept under another name is not restored.
+	Saves() string
+	// Save returns what the fold knows. It is called on the appender's goroutine,
+	// between two events; the same knowledge always gives the same bytes.
+	Save() ([]byte, error)
+	// Restore makes the fold know what Save returned, and nothing else. It is
+	// called before the first Apply. After an error the fold knows nothing, as if
+	// it were new, and is told everything.
+	Restore(saved []byte) error
+}
+
 // Options of a journal, whatever keeps it.
 type Options struct {
 	Folds []Fold

@@ -35,6 +35,8 @@ var allowed = map[string]string{
 	"journal/event":             "listener/wire/bounded listener/wire/task",
 	"journal":                   "journal/event",
 	"journal/commit":            "journal journal/event",
+	"journal/durable":           "",
+	"journal/generation":        "journal journal/durable",
 	"journal/tree":              "journal journal/event",
 	"journal/jetstream":         "journal journal/commit nats",
 	"journal/journaltest":       "journal journal/commit journal/event nats listener/wire/task",

@@ -133,6 +133,9 @@ func TestKinds(t *testing.T) {
 		"operation.expired": event.BySite, "operation.closed": event.BySite, "file.quarantined": event.ByInbox,
 		"file.requeued": event.ByConsole, "record.quarantined": event.ByInbox, "status.message": event.ByInbox,
 		"policy.changed": event.ByConsole, "view.rebuilt": event.ByConsole, "login.failed": event.ByConsole, "signin.failed": event.ByInbox,
+		"checkpoint.signed": event.BySite, "journal.checked": event.BySite, "generation.sealed": event.BySite,
+		"generation.archived": event.BySite, "event.lost": event.BySite, "journal.salvaged": event.BySite,
+		"journal.exported": event.ByConsole, "view.rolled-back": event.ByConsole, "site.message": event.BySite,
 	}
 	got := make(map[event.Kind]event.Appender)
 	for _, k := range event.Kinds() {

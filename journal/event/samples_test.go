@@ -61,6 +61,16 @@ var samples = []event.Payload{
 	&event.ViewRebuilt{View: "presence", Generation: 4, Position: 123_456, Digest: fill32(0x30), Same: true},
 	&event.LoginFailed{Where: "console", Address: "192.0.2.7", Reason: "unknown token", Count: 12},
 	&event.SignInFailed{Where: "listener", Address: "2001:db8::7", Reason: "certificate has expired", Count: 900},
+	&event.CheckpointSigned{Events: 4711, Text: []byte("bugle.P01/00\n12\n")},
+	&event.JournalChecked{Events: 4711, Head: fill32(0x50), Root: fill32(0x60), Good: false, Reason: "page 7 is missing"},
+	&event.GenerationSealed{Generation: 3, First: 1001, Last: 4711, Pages: 99, Head: fill32(0x50)},
+	&event.GenerationArchived{Generation: 3, Name: "00000003.bga", Size: 123_456_789, Digest: fill32(0x70), Removed: true},
+	&event.EventLost{History: [16]byte(device), Reason: "page 7 is damaged"},
+	&event.JournalSalvaged{History: [16]byte(device), Last: 4711, Lost: []event.Range{{From: 17, To: 20}, {From: 4711, To: 4711}},
+		Checkpoint: []byte("bugle.P01/00\n12\n"), Reason: "page 7 is damaged"},
+	&event.JournalExported{From: 1, To: 4711, Format: "jsonl", Reason: "audit 2026"},
+	&event.ViewRolledBack{View: "presence", Generation: 3, Position: 123_456, Digest: fill32(0x30), Same: true, Reason: "ticket 17"},
+	&event.SiteMessage{Component: "journal", Message: 4101, Severity: event.Error, Text: "page 7 is damaged"},
 }
 
 // sample is an event around a payload, with every field of the envelope set.
