@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bugle-fleet/bugle/journal/durable"
 	"github.com/bugle-fleet/bugle/journal/event"
 )
 
@@ -58,37 +59,14 @@ func createAdminToken(path string) (string, error) {
 	var b [32]byte
 	rand.Read(b[:])
 	token := hex.EncodeToString(b[:])
-	if err := writeDurably(path, []byte(token+"\n")); err != nil {
+	err := os.MkdirAll(filepath.Dir(path), 0o700)
+	if err == nil {
+		err = durable.Replace(path, []byte(token+"\n"))
+	}
+	if err != nil {
 		return "", fmt.Errorf("create administrator's token: %w", err)
 	}
 	return token, nil
-}
-
-// writeDurably puts a file of mode 0600 in place: write, fsync, rename, fsync of
-// the folder.
-func writeDurably(path string, data []byte) error {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	tmp, err := os.CreateTemp(dir, ".token-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(data)
-	err = errors.Join(err, tmp.Sync(), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil || runtime.GOOS == "windows" {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 type actorKey struct{}

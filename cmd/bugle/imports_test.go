@@ -51,9 +51,9 @@ var allowed = map[string]string{
 	"listener":                  "listener/wire listener/wire/task inbox/box",
 	"agent/action":              "listener/wire/task gopsutil",
 	"agent":                     "listener/wire listener/wire/task agent/action",
-	"console/authority":         "journal journal/event listener/wire listener/wire/task",
+	"console/authority":         "journal journal/durable journal/event listener/wire listener/wire/task",
 	"console/clock":             "journal journal/event listener/wire/task projectors projectors/status",
-	"console": "console/authority journal journal/event journal/tree listener/wire/task " +
+	"console": "console/authority journal journal/durable journal/event journal/tree listener/wire/task " +
 		"projectors projectors/device projectors/presence projectors/operation projectors/status roaring huma prometheus",
 	"cmd/bugle-agent": "agent",
 }

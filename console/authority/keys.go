@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"time"
+
+	"github.com/bugle-fleet/bugle/journal/durable"
 )
 
 // keys are all that is secret of a site.
@@ -216,38 +218,5 @@ func private(path string) error {
 // write puts a file in place durably: file and name are on disk when it returns,
 // and a reader sees the old one or the new one.
 func (f *keyFolder) write(name string, data []byte) error {
-	tmp, err := os.CreateTemp(f.dir, "."+name+"-*") // of mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(data)
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if e := tmp.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), filepath.Join(f.dir, name))
-	}
-	if err == nil {
-		err = syncDir(f.dir)
-	}
-	return err
-}
-
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // a folder cannot be opened for that there
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if e := d.Close(); err == nil {
-		err = e
-	}
-	return err
+	return durable.Replace(filepath.Join(f.dir, name), data)
 }

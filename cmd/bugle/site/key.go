@@ -8,7 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+
+	"github.com/bugle-fleet/bugle/journal/durable"
 )
 
 // listenerKey loads the key with which the listener of this process signs its
@@ -45,28 +46,8 @@ func newListenerKey(name string) (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make listener's key: %w", err)
 	}
-	if err := writeDurably(name, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: b})); err != nil {
+	if err := durable.Replace(name, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: b})); err != nil {
 		return nil, fmt.Errorf("keep listener's key: %w", err)
 	}
 	return key, nil
-}
-
-// writeDurably writes beside, fsyncs, renames, and fsyncs the folder.
-func writeDurably(name string, b []byte) error {
-	f, err := os.OpenFile(name+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(name+".tmp", name); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
