@@ -142,15 +142,30 @@ func (s *Sealed) Page() *Page {
 // so one hash covers the whole chain up to here.
 func HashPage(raw []byte) [32]byte { return sha256.Sum256(raw) }
 
+// PreviousHash reads which page the bytes of a page say they follow; ok is false
+// if they are too short to say.
+func PreviousHash(raw []byte) (hash [32]byte, ok bool) {
+	if len(raw) < pageHeader {
+		return hash, false
+	}
+	return [32]byte(raw[16:]), true
+}
+
 // A DamageError says where the journal does not hold together.
 type DamageError struct {
 	Event  uint64 // the first event that cannot be trusted
 	Page   uint64 // the page it is in, from 1, or 0 if that is not known
+	File   string // where that page is, or must be; empty if that is not known
+	Offset int64  // in File
 	Reason string
 }
 
 func (e *DamageError) Error() string {
-	return fmt.Sprintf("journal is damaged at event %d (page %d): %s", e.Event, e.Page, e.Reason)
+	where := fmt.Sprintf("page %d", e.Page)
+	if e.File != "" {
+		where += fmt.Sprintf(", %s at offset %d", e.File, e.Offset)
+	}
+	return fmt.Sprintf("journal is damaged at event %d (%s): %s", e.Event, where, e.Reason)
 }
 
 // ErrDamaged matches every [*DamageError].
@@ -162,8 +177,27 @@ func (e *DamageError) Is(target error) bool { return target == ErrDamaged }
 // ParsePage reads the bytes of the page behind head and checks that it is the
 // next one; what does not hold is a [*DamageError]. The page keeps raw.
 func ParsePage(raw []byte, head Head) (*Page, error) {
+	p, err := parsePage(raw, head)
+	if err != nil {
+		return nil, err
+	}
+	p.Hash = HashPage(raw)
+	return p, nil
+}
+
+// ParseHashed is [ParsePage] for whoever has called [HashPage] before.
+func ParseHashed(raw []byte, hash [32]byte, head Head) (*Page, error) {
+	p, err := parsePage(raw, head)
+	if err != nil {
+		return nil, err
+	}
+	p.Hash = hash
+	return p, nil
+}
+
+func parsePage(raw []byte, head Head) (*Page, error) {
 	damage := func(format string, args ...any) (*Page, error) {
-		return nil, &DamageError{head.Event + 1, head.Pages + 1, fmt.Sprintf(format, args...)}
+		return nil, &DamageError{Event: head.Event + 1, Page: head.Pages + 1, Reason: fmt.Sprintf(format, args...)}
 	}
 	if len(raw) < pageHeader || string(raw[:4]) != pageMagic {
 		return damage("not a page of version 1")
@@ -181,7 +215,6 @@ func ParsePage(raw []byte, head Head) (*Page, error) {
 	if err := p.split(raw[pageHeader:], int(count)); err != nil {
 		return damage("%v", err)
 	}
-	p.Hash = HashPage(raw)
 	return p, nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/bugle-fleet/bugle/journal"
-	"github.com/bugle-fleet/bugle/journal/event"
 )
 
 // run is the appender: the one goroutine that puts pages.
@@ -112,52 +111,4 @@ func (j *Journal) fold(page *journal.Sealed) {
 	for i := range records {
 		j.folds.apply(&records[i]) // decode has seen to it that this works
 	}
-}
-
-// folds are those who are told of every event, each with its choice of kinds.
-type folds []journal.SelectiveFold
-
-func newFolds(list []journal.Fold) folds {
-	var fs folds
-	for _, f := range list {
-		s, ok := f.(journal.SelectiveFold)
-		if !ok {
-			s = everything{f}
-		}
-		fs = append(fs, s)
-	}
-	return fs
-}
-
-// everything is a fold that does not choose.
-type everything struct{ journal.Fold }
-
-func (everything) Wants(event.Kind) bool { return true }
-
-func (fs folds) want(kind event.Kind) bool {
-	for _, f := range fs {
-		if f.Wants(kind) {
-			return true
-		}
-	}
-	return false
-}
-
-// apply tells those who want the event of it.
-func (fs folds) apply(r *journal.Record) error {
-	if len(fs) == 0 {
-		return nil
-	}
-	kind := r.Kind()
-	for _, f := range fs {
-		if !f.Wants(kind) {
-			continue
-		}
-		e, err := r.Event()
-		if err != nil {
-			return err
-		}
-		f.Apply(e)
-	}
-	return nil
 }

@@ -40,6 +40,19 @@
 // The newest pages stay in memory ([RingPages], [RingBytes]); a follower that
 // keeps up gets them from there, as the very same values that the folds saw. A
 // reader that is behind loads pages from the store in chunks, and checks each:
-// its number, the chain of hashes, its inner structure. Nothing that is behind
-// the last durable page is ever read.
+// its number, the chain of hashes, its inner structure. From its second chunk on it
+// loads and hashes the next one while its caller is busy with this one. Nothing
+// that is behind the last durable page is ever read.
+//
+// A reader that begins in the middle takes its first page at its word about the
+// one before: that the pages are those that were written is for the store to see
+// to, before it hands them out, and shows in the pages behind in any case.
+//
+// # Opening
+//
+// [Open] gives a new journal every page of the store. Who knows the pages up to
+// one of them already, from [Journal.Save], gives what it knows instead, to
+// [OpenSaved] or [Start.Restore]: then only the pages behind are told, but
+// everything to folds that cannot be restored. A [Start] is for a store that reads
+// its pages itself.
 package commit

@@ -2,7 +2,6 @@ package commit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -28,71 +27,6 @@ type Journal struct {
 	stopped  chan struct{} // closed when the appender has ended
 	closing  sync.Once
 	closeErr error
-}
-
-// Open reads and checks every page of the store, hands the events to the folds,
-// and returns the journal, which owns the store from then on. What does not hold
-// is a [*journal.DamageError]; the store is then still the caller's.
-func Open(ctx context.Context, store Store, opts journal.Options) (*Journal, error) {
-	j := &Journal{store: store, folds: newFolds(opts.Folds), now: opts.Now, queue: newQueue(), stopped: make(chan struct{}), broken: make(chan struct{})}
-	if j.now == nil {
-		j.now = time.Now
-	}
-	j.tail.changed = make(chan struct{})
-	if err := j.replay(ctx); err != nil {
-		return nil, fmt.Errorf("open journal: %w", err)
-	}
-	go j.run()
-	return j, nil
-}
-
-// replay brings the journal to the end of the store.
-func (j *Journal) replay(ctx context.Context) error {
-	n, err := j.store.Len(ctx)
-	if err != nil {
-		return err
-	}
-	for j.head.Pages < n {
-		raws, err := j.store.Load(ctx, j.head.Pages+1, n)
-		if err != nil {
-			return missing(err, j.head)
-		}
-		for _, raw := range raws {
-			if err := j.replayPage(raw); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// missing is what it means that the page behind head cannot be loaded although
-// it must be there.
-func missing(err error, head journal.Head) error {
-	if errors.Is(err, ErrNoPage) {
-		return &journal.DamageError{Event: head.Event + 1, Page: head.Pages + 1, Reason: "the page is missing"}
-	}
-	return err
-}
-
-func (j *Journal) replayPage(raw []byte) error {
-	page, err := journal.ParsePage(raw, j.head)
-	if err != nil {
-		return err
-	}
-	for i := range page.Records {
-		r := &page.Records[i]
-		if r.Accepted <= j.accepted {
-			return &journal.DamageError{Event: r.Number, Page: j.head.Pages + 1, Reason: "event was accepted before the one before it"}
-		}
-		j.accepted = r.Accepted
-		if err := j.folds.apply(r); err != nil {
-			return &journal.DamageError{Event: r.Number, Page: j.head.Pages + 1, Reason: err.Error()}
-		}
-	}
-	j.head = j.head.Next(page)
-	j.tail.begin(j.head, page.First)
-	return nil
 }
 
 // Failed is closed when the outcome of an append is unknown: the journal takes no

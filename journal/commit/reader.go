@@ -10,42 +10,64 @@ import (
 )
 
 // Read implements [journal.Journal].
-func (j *Journal) Read(ctx context.Context, from uint64) (journal.Reader, error) {
-	return j.reader(ctx, from, false)
+func (j *Journal) Read(_ context.Context, from uint64) (journal.Reader, error) {
+	return j.reader(from, false)
 }
 
 // Follow implements [journal.Journal].
-func (j *Journal) Follow(ctx context.Context, from uint64) (journal.Reader, error) {
-	return j.reader(ctx, from, true)
+func (j *Journal) Follow(_ context.Context, from uint64) (journal.Reader, error) {
+	return j.reader(from, true)
 }
 
-func (j *Journal) reader(ctx context.Context, from uint64, follow bool) (*reader, error) {
+func (j *Journal) reader(from uint64, follow bool) (*reader, error) {
 	before, end, err := j.tail.find(max(from, 1))
 	if err != nil {
 		return nil, fmt.Errorf("read journal from event %d: %w", from, err)
 	}
-	if before.Pages > 0 && before.Hash == [32]byte{} {
-		if before.Hash, err = j.hash(ctx, before); err != nil {
-			return nil, fmt.Errorf("read journal from event %d: %w", from, err)
-		}
-	}
-	r := &reader{j: j, at: before, last: end.Pages}
+	r := &reader{j: j, at: before, last: end.Pages, begins: before.Pages > 0 && before.Hash == [32]byte{}}
 	if follow {
 		r.last = math.MaxUint64
 	}
 	return r, nil
 }
 
-// hash returns the hash of the last page of a prefix.
-func (j *Journal) hash(ctx context.Context, prefix journal.Head) ([32]byte, error) {
-	if v := j.tail.look(prefix.Pages); v.page != nil {
-		return v.page.Head.Hash, nil
-	}
-	raws, err := j.store.Load(ctx, prefix.Pages, prefix.Pages)
+// Page returns the page that holds an event, and reads that one only. For event
+// 0, and behind the last event, the error wraps [journal.ErrAhead].
+func (j *Journal) Page(ctx context.Context, event uint64) (*journal.Page, error) {
+	page, err := j.page(ctx, event)
 	if err != nil {
-		return [32]byte{}, missing(err, journal.Head{Event: prefix.Event - 1, Pages: prefix.Pages - 1})
+		return nil, fmt.Errorf("read event %d: %w", event, err)
 	}
-	return journal.HashPage(raws[0]), nil
+	return page, nil
+}
+
+func (j *Journal) page(ctx context.Context, event uint64) (*journal.Page, error) {
+	before, end, err := j.tail.find(max(event, 1))
+	if err == nil && (event == 0 || event > end.Event) {
+		err = journal.ErrAhead
+	}
+	if err != nil {
+		return nil, err
+	}
+	n := before.Pages + 1
+	if v := j.tail.look(n); v.page != nil {
+		return v.page.Page(), nil
+	}
+	raws, err := j.store.Load(ctx, n, n)
+	if err != nil {
+		return nil, missing(err, before)
+	}
+	// What is before the page is not read: it takes its own word for that.
+	before.Hash, _ = journal.PreviousHash(raws[0])
+	page, err := journal.ParsePage(raws[0], before)
+	if err == nil && n == end.Pages && before.Next(page) != end {
+		err = otherEnd(page, end.Pages)
+	}
+	return page, err
+}
+
+func otherEnd(page *journal.Page, n uint64) error {
+	return &journal.DamageError{Event: page.First, Page: n, Reason: "the journal ends with another page on disk than in memory"}
 }
 
 // A reader hands out the pages behind at, up to number last.
@@ -53,7 +75,19 @@ type reader struct {
 	j      *Journal
 	at     journal.Head
 	last   uint64
-	loaded [][]byte // pages behind at that came from the store
+	begins bool // the hash of at is not known: the first page is taken at its word
+
+	loaded chunk      // pages behind at that came from the store
+	chunks int        // that were loaded
+	ahead  chan chunk // brings those behind them, or nil
+	cancel func()     // ends what brings them
+}
+
+// A chunk is pages that one Load has brought.
+type chunk struct {
+	raws   [][]byte
+	hashes [][32]byte
+	err    error
 }
 
 func (r *reader) Next(ctx context.Context) (*journal.Page, error) {
@@ -68,12 +102,12 @@ func (r *reader) Next(ctx context.Context) (*journal.Page, error) {
 		switch {
 		case v.err != nil:
 			return nil, v.err
-		case len(r.loaded) > 0:
+		case len(r.loaded.raws) > 0:
 			return r.parse(v.head)
 		case v.page != nil:
 			return r.take(v.page)
 		case v.head.Pages > r.at.Pages:
-			if err := r.load(ctx, min(v.head.Pages, r.last)); err != nil {
+			if err := r.load(ctx, v.head.Pages); err != nil {
 				return nil, err
 			}
 			continue
@@ -85,8 +119,17 @@ func (r *reader) Next(ctx context.Context) (*journal.Page, error) {
 	}
 }
 
+// begin is told what the next page says that it follows. Nothing before it is
+// read: what does not hold shows in the pages behind it.
+func (r *reader) begin(previous [32]byte) {
+	if r.begins {
+		r.at.Hash, r.begins = previous, false
+	}
+}
+
 // take hands out a page that is in memory.
 func (r *reader) take(s *journal.Sealed) (*journal.Page, error) {
+	r.begin(s.Before.Hash)
 	if s.Before != r.at {
 		return nil, &journal.DamageError{Event: r.at.Event + 1, Page: r.at.Pages + 1, Reason: "the pages on disk do not lead to those in memory"}
 	}
@@ -97,22 +140,34 @@ func (r *reader) take(s *journal.Sealed) (*journal.Page, error) {
 // parse hands out the next page that was loaded. The last one of the journal has
 // no page behind it that holds its hash: it must be what end says.
 func (r *reader) parse(end journal.Head) (*journal.Page, error) {
-	page, err := journal.ParsePage(r.loaded[0], r.at)
+	raw, hash := r.loaded.raws[0], r.loaded.hashes[0]
+	if previous, ok := journal.PreviousHash(raw); ok {
+		r.begin(previous)
+	}
+	page, err := journal.ParseHashed(raw, hash, r.at)
 	if err != nil {
 		return nil, err
 	}
 	if at := r.at.Next(page); at.Pages == end.Pages && at != end {
-		return nil, &journal.DamageError{Event: page.First, Page: at.Pages, Reason: "the journal ends with another page on disk than in memory"}
+		return nil, otherEnd(page, at.Pages)
 	}
-	r.loaded[0] = nil
-	r.loaded = r.loaded[1:]
+	r.loaded.raws[0] = nil
+	r.loaded.raws, r.loaded.hashes = r.loaded.raws[1:], r.loaded.hashes[1:]
 	r.at = r.at.Next(page)
 	return page, nil
 }
 
-func (r *reader) load(ctx context.Context, last uint64) (err error) {
-	r.loaded, err = r.j.store.Load(ctx, r.at.Pages+1, last)
+// load gets the pages behind at; the journal ends with page end now. Whoever
+// comes for a second time reads on: then what is behind is brought, and hashed,
+// while the caller is busy with what it has.
+func (r *reader) load(ctx context.Context, end uint64) error {
+	c, err := r.next(ctx, min(end, r.last))
 	if err == nil {
+		err = c.err
+	}
+	if err == nil {
+		r.loaded, r.chunks = c, r.chunks+1
+		r.fetchAhead(r.at.Pages+uint64(len(c.raws)), end)
 		return nil
 	}
 	if v := r.j.tail.look(0); v.err != nil {
@@ -124,7 +179,48 @@ func (r *reader) load(ctx context.Context, last uint64) (err error) {
 	return fmt.Errorf("read journal behind event %d: %w", r.at.Event, missing(err, r.at))
 }
 
+// next returns the chunk behind at: the one that is on its way, or a new one.
+func (r *reader) next(ctx context.Context, last uint64) (chunk, error) {
+	if r.ahead == nil {
+		return r.j.fetch(ctx, r.at.Pages+1, last), nil
+	}
+	select {
+	case c := <-r.ahead:
+		r.ahead = nil
+		r.cancel()
+		return c, nil
+	case <-ctx.Done():
+		return chunk{}, ctx.Err()
+	}
+}
+
+// fetchAhead begins to get the pages behind number n, if they are not in memory.
+func (r *reader) fetchAhead(n, end uint64) {
+	last := min(end, r.last)
+	if r.chunks < 2 || n >= last || r.j.tail.look(n+1).page != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r.ahead, r.cancel = make(chan chunk, 1), cancel
+	go func(to chan<- chunk) { to <- r.j.fetch(ctx, n+1, last) }(r.ahead)
+}
+
+// fetch loads page n, and some behind it, and hashes them.
+func (j *Journal) fetch(ctx context.Context, n, last uint64) (c chunk) {
+	c.raws, c.err = j.store.Load(ctx, n, last)
+	c.hashes = make([][32]byte, len(c.raws))
+	for i, raw := range c.raws {
+		c.hashes[i] = journal.HashPage(raw)
+	}
+	return c
+}
+
 func (r *reader) Close() error {
-	r.loaded = nil
+	if r.ahead != nil {
+		r.cancel()
+		<-r.ahead
+		r.ahead = nil
+	}
+	r.loaded = chunk{}
 	return nil
 }

@@ -1,7 +1,6 @@
 package commit
 
 import (
-	"sort"
 	"sync"
 
 	"github.com/bugle-fleet/bugle/journal"
@@ -14,15 +13,22 @@ type tail struct {
 	head    journal.Head
 	newest  []*journal.Sealed // the last ones, oldest first
 	size    int               // bytes in newest
-	firsts  []uint64          // firsts[i] is the first event of page i+1
+	pages   index             // all of them
 	changed chan struct{}     // closed, and made anew, when something changed
 	closed  bool
 }
 
 // begin notes a page that was there when the journal was opened.
-func (t *tail) begin(head journal.Head, first uint64) {
+func (t *tail) begin(head journal.Head, events int) {
 	t.head = head
-	t.firsts = append(t.firsts, first)
+	t.pages.add(events)
+}
+
+// counts is how many events each page has; nobody changes it.
+func (t *tail) counts() []uint16 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.pages.counts
 }
 
 // add shows a new page to readers.
@@ -30,7 +36,7 @@ func (t *tail) add(p *journal.Sealed) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.head = p.Head
-	t.firsts = append(t.firsts, p.Before.Event+1)
+	t.pages.add(int(p.Head.Event - p.Before.Event))
 	t.newest = append(t.newest, p)
 	t.size += len(p.Bytes())
 	drop := 0
@@ -100,9 +106,6 @@ func (t *tail) find(from uint64) (before, end journal.Head, err error) {
 	if from == t.head.Event+1 {
 		return t.head, t.head, nil
 	}
-	i := sort.Search(len(t.firsts), func(i int) bool { return t.firsts[i] > from })
-	if i <= 1 {
-		return journal.Head{}, t.head, nil
-	}
-	return journal.Head{Event: t.firsts[i-1] - 1, Pages: uint64(i - 1)}, t.head, nil
+	pages, first := t.pages.find(from)
+	return journal.Head{Event: first - 1, Pages: pages}, t.head, nil
 }

@@ -4,7 +4,7 @@
 // A file is replaced whole or not at all: it is written aside, synced, renamed,
 // and then the folder is synced, without which the new name might be gone. A
 // crash in between may leave NAME.tmp, which the next Replace of the same name
-// writes over.
+// writes over; an error leaves none.
 package durable
 
 import (
@@ -23,11 +23,25 @@ func Replace(name string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", tmp, err)
+	if err = write(f, data); err != nil {
+		return errors.Join(fmt.Errorf("write %s: %w", tmp, err), os.Remove(tmp))
 	}
-	return Rename(tmp, name)
+	if err := os.Rename(tmp, name); err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	return SyncFolder(filepath.Dir(name))
+}
+
+// write makes data all that a file has, and closes it.
+func write(f *os.File, data []byte) error {
+	info, err := f.Stat()
+	if err == nil && info.Mode().Perm() != 0o600 { // it is one that was left by somebody
+		err = f.Chmod(0o600)
+	}
+	if err == nil {
+		_, err = f.Write(data)
+	}
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // Rename gives the file old, which is synced already, the name new in the same

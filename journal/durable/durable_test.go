@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/bugle-fleet/bugle/journal/durable"
@@ -21,6 +22,9 @@ func TestReplace(t *testing.T) {
 		if got, err := os.ReadFile(name); err != nil || string(got) != want {
 			t.Errorf("the file holds %q, %v, want %q", got, err, want)
 		}
+		if info, err := os.Stat(name); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+			t.Errorf("others may read what only the owner may: %v, %v", info.Mode(), err)
+		}
 		if _, err := os.Stat(name + ".tmp"); !os.IsNotExist(err) {
 			t.Errorf("the file aside is still there: %v", err)
 		}
@@ -35,6 +39,9 @@ func TestReplaceFails(t *testing.T) {
 	}
 	if err := durable.Replace(name, []byte("x")); err == nil {
 		t.Error("a folder with something in it was replaced by a file")
+	}
+	if _, err := os.Stat(name + ".tmp"); !os.IsNotExist(err) {
+		t.Errorf("the file aside was left: %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(name, "in the way")); err != nil {
 		t.Error(err)

@@ -3,7 +3,6 @@ package jetstream
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -230,44 +229,4 @@ func BenchmarkPlainPublish(b *testing.B) {
 		_, err := api.Publish(context.Background(), "p", record)
 		return err
 	})
-}
-
-// BenchmarkReplay reads a journal of pages of the given size from the first
-// event to the last, numbers and chain checked. The time is that of one event.
-func BenchmarkReplay(b *testing.B) {
-	for _, perPage := range []int{1, 250, 1000} {
-		b.Run(fmt.Sprintf("events/page=%d", perPage), func(b *testing.B) {
-			j := openBench(b)
-			page := slices.Repeat([]*event.Event{event256(b)}, perPage)
-			for range max(2000/perPage, 200) {
-				if err := j.Append(context.Background(), page...); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ResetTimer()
-			n := 0
-			for n < b.N {
-				n += drain(b, j)
-			}
-			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
-		})
-	}
-}
-
-func drain(b *testing.B, j *Journal) (n int) {
-	r, err := j.Read(context.Background(), 1)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer r.Close()
-	for {
-		p, err := r.Next(context.Background())
-		if err == io.EOF {
-			return n
-		}
-		if err != nil {
-			b.Fatal(err)
-		}
-		n += len(p.Records)
-	}
 }

@@ -2,16 +2,14 @@ package jetstream
 
 import (
 	"bytes"
-	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/bugle-fleet/bugle/journal"
+	"github.com/bugle-fleet/bugle/journal/durable"
 )
 
 // A mark is what the file history says.
@@ -60,49 +58,7 @@ func readMark(dir string) (mark, error) {
 	return parseMark(b)
 }
 
-// writeMark replaces the file: write, fsync, rename, fsync the folder.
+// writeMark replaces the file, durably.
 func writeMark(dir string, m mark) error {
-	name := filepath.Join(dir, markFile)
-	f, err := os.OpenFile(name+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(m.bytes())
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	if err := os.Rename(name+".tmp", name); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-// identify checks the journal that ends at head against its mark, gives a new
-// one a name, and makes the mark durable.
-func (s *store) identify(ctx context.Context, m mark, head journal.Head) error {
-	switch {
-	case m.history == [16]byte{}:
-		if head.Event > 0 {
-			return &journal.DamageError{Event: 1, Page: 1, Reason: "there are events, but the file history is gone"}
-		}
-		rand.Read(m.history[:])
-	case head.Pages < m.head.Pages:
-		return &journal.DamageError{Event: head.Event + 1, Page: head.Pages + 1,
-			Reason: fmt.Sprintf("the journal ends here, but it had %d events", m.head.Event)}
-	case m.head.Pages > 0:
-		raws, err := s.Load(ctx, m.head.Pages, m.head.Pages)
-		if err != nil {
-			return err
-		}
-		if journal.HashPage(raws[0]) != m.head.Hash {
-			return &journal.DamageError{Event: m.head.Event, Page: m.head.Pages, Reason: "this is another history than it was"}
-		}
-	}
-	m.head = head
-	if err := writeMark(s.dir, m); err != nil {
-		return err
-	}
-	s.mark, s.marked = m, true
-	return nil
+	return durable.Replace(filepath.Join(dir, markFile), m.bytes())
 }

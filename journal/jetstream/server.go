@@ -4,15 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	js "github.com/nats-io/nats.go/jetstream"
 
-	"github.com/bugle-fleet/bugle/journal"
+	"github.com/bugle-fleet/bugle/journal/generation"
 )
 
 // maxPayload is the largest message in bytes that the embedded server takes.
@@ -25,30 +23,36 @@ const (
 	noPings  = 24 * time.Hour
 )
 
-// openStore starts the embedded server on dir and opens the stream, or makes
-// it. It takes over the lock.
-func openStore(ctx context.Context, dir string, opts Options, unlock func()) (*store, error) {
-	well, fail := context.WithCancelCause(context.Background())
-	s := &store{
-		dir: dir, msgs: filepath.Join(dir, "jetstream", "$G", "streams", streamName, "msgs"),
-		unlock: unlock, timeout: opts.PublishTimeout, well: well,
-	}
-	if err := s.start(ctx, opts, fail); err != nil {
-		return nil, errors.Join(err, s.free())
-	}
-	return s, nil
+// An embedded is the server in this process, and the connection to it.
+type embedded struct {
+	server *server.Server
+	conn   *nats.Conn
+	api    js.JetStream
+
+	well context.Context // done, with the cause, when the disk has failed
 }
 
-func (s *store) start(ctx context.Context, opts Options, fail context.CancelCauseFunc) (err error) {
-	log := &bridge{log: opts.Log, fail: fail}
-	s.server, err = server.NewServer(&server.Options{
+// startServer starts the embedded server on a journal's folder. Without sync it
+// does not fsync what it acknowledges.
+func startServer(dir string, opts *Options, sync bool) (*embedded, error) {
+	well, fail := context.WithCancelCause(context.Background())
+	e := &embedded{well: well}
+	if err := e.start(dir, opts, sync, fail); err != nil {
+		e.stop()
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *embedded) start(dir string, opts *Options, sync bool, fail context.CancelCauseFunc) (err error) {
+	e.server, err = server.NewServer(&server.Options{
 		ServerName: "bugle-journal",
 		DontListen: true,
 		NoSigs:     true,
 
 		JetStream:              true,
-		StoreDir:               s.dir,
-		SyncAlways:             true,
+		StoreDir:               dir,
+		SyncAlways:             sync,
 		JetStreamMaxStore:      opts.MaxStore,
 		JetStreamMaxMemory:     1 << 20, // nothing is kept in memory; 0 would mean three quarters of it
 		MaxPayload:             maxPayload,
@@ -59,21 +63,16 @@ func (s *store) start(ctx context.Context, opts Options, fail context.CancelCaus
 	if err != nil {
 		return fmt.Errorf("make the embedded server: %w", err)
 	}
-	s.server.SetLoggerV2(log, false, false, false)
-	s.server.Start()
-	if err := context.Cause(s.well); err != nil {
+	e.server.SetLoggerV2(&bridge{log: opts.Log, fail: fail}, false, false, false)
+	e.server.Start()
+	if err := context.Cause(e.well); err != nil {
 		return fmt.Errorf("start the embedded server: %w", err)
 	}
-	if s.conn, err = s.connect(opts); err != nil {
+	if e.conn, err = e.connect(opts); err != nil {
 		return fmt.Errorf("connect to the embedded server: %w", err)
 	}
-	if err := s.openStream(ctx); err != nil {
-		return err
-	}
-	for s.hasBlock(s.block + 1) {
-		s.block++
-	}
-	return syncTree(s.dir)
+	e.api, err = js.New(e.conn, js.WithDefaultTimeout(patience))
+	return err
 }
 
 // connectTries is how often a handshake is begun. On a machine so busy that one
@@ -81,9 +80,9 @@ func (s *store) start(ctx context.Context, opts Options, fail context.CancelCaus
 // client gives that one up.
 const connectTries = 10
 
-func (s *store) connect(opts Options) (conn *nats.Conn, err error) {
+func (e *embedded) connect(opts *Options) (conn *nats.Conn, err error) {
 	for range connectTries {
-		conn, err = nats.Connect("", nats.InProcessServer(s.server), nats.NoReconnect(), nats.Name("bugle-journal"),
+		conn, err = nats.Connect("", nats.InProcessServer(e.server), nats.NoReconnect(), nats.Name("bugle-journal"),
 			nats.Timeout(patience), nats.PingInterval(noPings),
 			nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { opts.Log.Warn("journal connection", "error", err) }))
 		if err == nil {
@@ -93,31 +92,43 @@ func (s *store) connect(opts Options) (conn *nats.Conn, err error) {
 	return nil, err
 }
 
-// openStream opens the stream, or makes it if it is not there.
-func (s *store) openStream(ctx context.Context) error {
-	api, err := js.New(s.conn, js.WithDefaultTimeout(patience))
+// stream opens the stream of a generation and returns what it says of itself.
+func (e *embedded) stream(ctx context.Context, n uint32) (js.StreamState, error) {
+	stream, err := e.api.Stream(ctx, generation.Stream(n))
 	if err != nil {
-		return err
+		return js.StreamState{}, fmt.Errorf("open stream of generation %d: %w", n, err)
 	}
-	stream, err := api.Stream(ctx, streamName)
-	if errors.Is(err, js.ErrStreamNotFound) {
-		stream, err = api.CreateStream(ctx, streamConfig())
+	return stream.CachedInfo().State, nil
+}
+
+// make makes the stream of a generation, or opens it if it is there.
+func (e *embedded) make(ctx context.Context, n uint32) error {
+	if _, err := e.api.CreateStream(ctx, streamConfig(n)); err != nil {
+		return fmt.Errorf("make stream of generation %d: %w", n, err)
 	}
-	if err != nil {
-		return fmt.Errorf("open the stream: %w", err)
-	}
-	state := stream.CachedInfo().State
-	if lost := state.Lost; lost != nil && len(lost.Msgs) > 0 {
-		return &journal.DamageError{Page: lost.Msgs[0], Reason: fmt.Sprintf("JetStream has lost %d pages", len(lost.Msgs))}
-	}
-	s.pages = state.LastSeq
 	return nil
 }
 
-func streamConfig() js.StreamConfig {
+// remove removes the stream of a generation with all its files.
+func (e *embedded) remove(ctx context.Context, n uint32) error {
+	if err := e.api.DeleteStream(ctx, generation.Stream(n)); err != nil && !errors.Is(err, js.ErrStreamNotFound) {
+		return fmt.Errorf("remove stream of generation %d: %w", n, err)
+	}
+	return nil
+}
+
+// subject is where the pages of a generation are published.
+func subject(n uint32) string { return fmt.Sprintf("journal.pages.%08d", n) }
+
+// shortestWindow is for how long JetStream remembers the ids of messages: the
+// least that it allows. A page is never sent twice; and what is in the window
+// JetStream reads when it starts, and cuts off a file where it cannot.
+const shortestWindow = 100 * time.Millisecond
+
+func streamConfig(n uint32) js.StreamConfig {
 	return js.StreamConfig{
-		Name:        streamName,
-		Subjects:    []string{subject},
+		Name:        generation.Stream(n),
+		Subjects:    []string{subject(n)},
 		Storage:     js.FileStorage,
 		Retention:   js.LimitsPolicy,
 		Discard:     js.DiscardNew,
@@ -125,6 +136,7 @@ func streamConfig() js.StreamConfig {
 		MaxBytes:    -1,
 		MaxMsgSize:  -1,
 		Replicas:    1,
+		Duplicates:  shortestWindow,
 		DenyDelete:  true,
 		DenyPurge:   true,
 		AllowDirect: true,
@@ -132,41 +144,12 @@ func streamConfig() js.StreamConfig {
 }
 
 // stop ends connection and server.
-func (s *store) stop() error {
-	if s.conn != nil {
-		s.conn.Close()
+func (e *embedded) stop() {
+	if e.conn != nil {
+		e.conn.Close()
 	}
-	if s.server != nil {
-		s.server.Shutdown()
-		s.server.WaitForShutdown()
+	if e.server != nil {
+		e.server.Shutdown()
+		e.server.WaitForShutdown()
 	}
-	return nil
-}
-
-func (s *store) release() error {
-	s.unlock()
-	return nil
-}
-
-// free is Close for a journal that was never open.
-func (s *store) free() error { return errors.Join(s.stop(), s.release()) }
-
-// syncDir makes the names in a folder durable.
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return syncFolder(f)
-}
-
-// syncTree makes the names in dir and in every folder below durable.
-func syncTree(dir string) error {
-	return filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err != nil || !d.IsDir() {
-			return err
-		}
-		return syncDir(path)
-	})
 }

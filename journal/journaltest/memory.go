@@ -32,16 +32,22 @@ type Memory struct {
 
 // NewMemory opens an empty journal. Close it at the end of the test.
 func NewMemory(opts journal.Options) *Memory {
-	m, err := openMemory(&disk{}, opts)
+	m, err := openMemory(&disk{}, opts, nil)
 	if err != nil {
 		panic(err) // an empty disk holds nothing that could be damaged
 	}
 	return m
 }
 
-func openMemory(d *disk, opts journal.Options) (*Memory, error) {
+func openMemory(d *disk, opts journal.Options, saved *commit.Saved) (*Memory, error) {
 	s := &memoryStore{disk: d, dead: make(chan struct{})}
-	j, err := commit.Open(context.Background(), s, opts)
+	open := commit.Open
+	if saved != nil {
+		open = func(ctx context.Context, s commit.Store, opts journal.Options) (*commit.Journal, error) {
+			return commit.OpenSaved(ctx, s, opts, saved)
+		}
+	}
+	j, err := open(context.Background(), s, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -51,12 +57,16 @@ func openMemory(d *disk, opts journal.Options) (*Memory, error) {
 // Reopen does what a crash and a new start do: whatever waits in m gets
 // journal.ErrUnknown or journal.ErrUnavailable, m is closed, and a new journal
 // opens on the pages that were stored.
-func (m *Memory) Reopen(opts journal.Options) (*Memory, error) {
+func (m *Memory) Reopen(opts journal.Options) (*Memory, error) { return m.ReopenSaved(opts, nil) }
+
+// ReopenSaved is Reopen with what Save has returned at some time before: only what
+// came behind it is read. Nil is nothing.
+func (m *Memory) ReopenSaved(opts journal.Options, saved *commit.Saved) (*Memory, error) {
 	m.store.crash()
 	if err := m.Close(); err != nil {
 		return nil, err
 	}
-	return openMemory(m.store.disk, opts)
+	return openMemory(m.store.disk, opts, saved)
 }
 
 // Inject gives each of the next pages its fault, one after the other.

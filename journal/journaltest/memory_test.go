@@ -21,11 +21,39 @@ func TestMemory(t *testing.T) {
 		if disks[dir] == nil {
 			disks[dir] = new(disk)
 		}
-		m, err := openMemory(disks[dir], opts)
+		m, err := openMemory(disks[dir], opts, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return m
+	})
+}
+
+// A saving is a journal that keeps what it knows when it is closed.
+type saving struct {
+	*Memory
+	keep func(*commit.Saved)
+}
+
+func (s saving) Close() error {
+	err := s.Memory.Close()
+	saved, failed := s.Save(context.Background())
+	s.keep(saved)
+	return errors.Join(err, failed)
+}
+
+// A journal that is opened with what was saved passes the same suite.
+func TestMemorySaved(t *testing.T) {
+	disks, saved := make(map[string]*disk), make(map[string]*commit.Saved)
+	Run(t, func(t *testing.T, dir string, opts journal.Options) journal.Journal {
+		if disks[dir] == nil {
+			disks[dir] = new(disk)
+		}
+		m, err := openMemory(disks[dir], opts, saved[dir])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return saving{m, func(s *commit.Saved) { saved[dir] = s }}
 	})
 }
 

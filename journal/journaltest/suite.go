@@ -41,6 +41,8 @@ func Run(t *testing.T, open Open) {
 		{"a guard without events is a barrier", testBarrier},
 		{"folds are told first, of everything, in order", testFolds},
 		{"a selective fold is told what it wants", testSelectiveFold},
+		{"a fold that is saved knows as much as one that is told", testSavingFold},
+		{"a fold that cannot be restored is told everything", testFoldNotRestored},
 		{"a reader begins anywhere and ends at the end", testRead},
 		{"a reader cannot begin beyond the end", testAhead},
 		{"a follower gets every page, behind or not", testFollow},

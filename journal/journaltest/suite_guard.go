@@ -2,6 +2,7 @@ package journaltest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -130,5 +131,76 @@ func testSelectiveFold(t *testing.T, s suite) {
 	}
 	if want := []string{"1 a", "2 token.revoked", "3 b"}; !slices.Equal(all.names, want) {
 		t.Errorf("the other fold knows %q, want %q", all.names, want)
+	}
+}
+
+// A saver is a list that can be saved.
+type saver struct {
+	list
+	saves string
+	fail  error // of Restore
+}
+
+func (s *saver) Saves() string { return s.saves }
+
+func (s *saver) Save() ([]byte, error) { return json.Marshal(s.names) }
+
+func (s *saver) Restore(saved []byte) error {
+	if s.fail != nil {
+		return s.fail
+	}
+	return json.Unmarshal(saved, &s.names)
+}
+
+func testSavingFold(t *testing.T, s suite) {
+	dir := t.TempDir()
+	var want []string
+	for round := range 4 {
+		a, b := &saver{saves: "a/1"}, &saver{saves: "b/1"}
+		folds := []journal.Fold{a, b}
+		if round%2 == 1 {
+			folds = []journal.Fold{b, a}
+		}
+		j := s.open(t, dir, journal.Options{Folds: folds})
+		if !slices.Equal(a.names, want) || !slices.Equal(b.names, want) {
+			t.Fatalf("round %d begins with folds that know %q and %q, want %q", round, a.names, b.names, want)
+		}
+		for i := range 3 {
+			mustAppend(t, j, named("%d.%d", round, i), named("more"))
+			want = append(want, fmt.Sprintf("%d %d.%d", len(want)+1, round, i), fmt.Sprintf("%d more", len(want)+2))
+		}
+		if !slices.Equal(a.names, want) || !slices.Equal(b.names, want) {
+			t.Fatalf("round %d ends with folds that know %q and %q, want %q", round, a.names, b.names, want)
+		}
+		if got := pages(t, j, 1); len(got) != 3*(round+1) {
+			t.Fatalf("round %d: %d pages", round, len(got))
+		}
+		readEverywhere(t, j)
+		closeJournal(t, j)
+	}
+}
+
+func testFoldNotRestored(t *testing.T, s suite) {
+	dir := t.TempDir()
+	j := s.open(t, dir, journal.Options{Folds: []journal.Fold{&saver{saves: "a/1"}, &saver{saves: "b/1"}}})
+	mustAppend(t, j, named("x"), named("y"))
+	mustAppend(t, j, named("z"))
+	closeJournal(t, j)
+	want := []string{"1 x", "2 y", "3 z"}
+	for name, b := range map[string]*saver{
+		"cannot":             {saves: "b/1", fail: errors.New("no")},
+		"is of another kind": {saves: "b/2"},
+	} {
+		a, plain := &saver{saves: "a/1"}, new(list)
+		j := s.open(t, dir, journal.Options{Folds: []journal.Fold{plain, b, a}})
+		for i, got := range [][]string{plain.names, b.names, a.names} {
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: fold %d knows %q, want %q", name, i, got, want)
+			}
+		}
+		if h := j.Head(); h.Event != 3 || h.Pages != 2 {
+			t.Errorf("%s: the journal ends with %+v", name, h)
+		}
+		closeJournal(t, j)
 	}
 }

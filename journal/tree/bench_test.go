@@ -40,7 +40,7 @@ func BenchmarkExtend(b *testing.B) {
 			b.ResetTimer()
 			for n := 0; n < b.N; n += size {
 				if i == len(h.pages) {
-					i, tr.built = 0, builder{}
+					i, tr.built = 0, Builder{}
 				}
 				if err := tr.add(h.pages[i].Page()); err != nil {
 					b.Fatal(err)

@@ -118,6 +118,15 @@ func (c *cache) frontier(n uint64) (frontier, error) {
 	return f, err
 }
 
+// last reads the number of the last event of page n, from 1.
+func (c *cache) last(n uint64) (uint64, error) {
+	var b [8]byte
+	if _, err := c.f.ReadAt(b[:], offset(n-1)); err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrCache, err)
+	}
+	return binary.BigEndian.Uint64(b[:]), nil
+}
+
 // page finds the page, from 0, that holds the event, among the first n.
 func (c *cache) page(event, n uint64) (uint64, error) {
 	var failed error

@@ -66,8 +66,9 @@ func (c Checkpoint) differs(head journal.Head, root tlog.Hash) string {
 	return ""
 }
 
-// sign makes the text of a checkpoint.
-func (c Checkpoint) sign(key ed25519.PrivateKey) ([]byte, error) {
+// Sign makes the text of a checkpoint. That what it says is true is for the
+// caller to know; a [Tree] signs its own.
+func (c Checkpoint) Sign(key ed25519.PrivateKey) ([]byte, error) {
 	v, err := verifier(c.Origin, key.Public().(ed25519.PublicKey))
 	if err != nil {
 		return nil, err
@@ -157,6 +158,31 @@ func openCheckpoint(text []byte, key ed25519.PublicKey, origin string) (c Checkp
 		return c, ErrSignature
 	}
 	return parseBody(n.Text)
+}
+
+// ParseCheckpoint reads the text of a checkpoint without asking who signed it:
+// nothing it says may be believed. The error wraps [ErrFormat] or [ErrVersion].
+func ParseCheckpoint(text []byte) (Checkpoint, error) {
+	c, err := parseCheckpoint(text)
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("parse checkpoint: %w", err)
+	}
+	return c, nil
+}
+
+func parseCheckpoint(text []byte) (c Checkpoint, err error) {
+	if len(text) > MaxCheckpoint {
+		return c, fmt.Errorf("%w: %d bytes", ErrFormat, len(text))
+	}
+	_, err = note.Open(text, note.VerifierList())
+	unknown := (*note.UnverifiedNoteError)(nil)
+	if !errors.As(err, &unknown) {
+		return c, fmt.Errorf("%w: %w", ErrFormat, err)
+	}
+	if c, err = parseBody(unknown.Note.Text); err != nil {
+		return c, err
+	}
+	return c, checkOrigin(c.Origin)
 }
 
 // parseBody reads the text that was signed. It must be spelled as [Checkpoint]

@@ -51,11 +51,23 @@
 // [Verify] trusts nothing of this: it reads all pages, makes chain and tree from
 // their bytes, and compares with checkpoints from wherever.
 //
+// # Prefixes
+//
+// What was signed once is known for ever, to the page: the tree as it was at any
+// earlier end of the journal ([Tree.BuilderAt]), and a checkpoint of exactly that
+// ([Tree.CheckpointAt]), as an archive of a sealed generation needs them. Before
+// it is signed, the hashes that are stored are checked against the last
+// checkpoint, and the page that ends there against them.
+//
+// A [Builder] is the tree alone, without a journal or files: for whoever reads
+// pages elsewhere.
+//
 // # Proofs
 //
 // A proof ([Tree.Prove], [Check]) is a text that holds the event, both paths and
 // the checkpoint; to check it takes the public key. A proof of consistency
-// ([Tree.ConsistencyProof], [CheckConsistency]) leads from one checkpoint to a
-// later one. Both have one spelling: a text with any byte changed is refused.
+// ([Tree.ConsistencyProof], [Tree.ConsistencyBetween], [CheckConsistency]) leads
+// from one checkpoint to a later one. Both have one spelling: a text with any byte
+// changed is refused, but for signatures of others below that of the key.
 // What is read is bounded by [MaxProof], [MaxCheckpoint] and [MaxOrigin].
 package tree

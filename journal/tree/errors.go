@@ -21,6 +21,7 @@ var (
 // What a [Tree] cannot do.
 var (
 	ErrNotCovered = errors.New("not covered by a checkpoint yet")         // event or checkpoint; wait, or there is no such event
+	ErrNotPrefix  = errors.New("not where a page of this journal ends")   // a head that is another journal's, or none
 	ErrCache      = errors.New("file hashes is damaged")                  // stop, remove the file, start: it is made anew
 	ErrTampered   = errors.New("journal is not what its checkpoint says") // matches every *TamperError
 )

@@ -3,7 +3,6 @@ package tree
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"fmt"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -105,29 +104,4 @@ func (l pageLeaf) hash() tlog.Hash {
 	b = append(b, l.root[:]...)
 	b = append(b, l.chain[:]...)
 	return sha256.Sum256(b)
-}
-
-// A builder is the tree over the pages up to a head, in memory.
-type builder struct {
-	pages frontier
-	head  journal.Head
-	leaf  hasher
-}
-
-// add adds the page behind the head, and appends to dst the hashes to store.
-func (b *builder) add(dst []tlog.Hash, p *journal.Page) ([]tlog.Hash, error) {
-	damage := func(format string, args ...any) ([]tlog.Hash, error) {
-		return dst, &journal.DamageError{Event: b.head.Event + 1, Page: b.head.Pages + 1, Reason: fmt.Sprintf(format, args...)}
-	}
-	switch {
-	case len(p.Records) == 0 || len(p.Records) > journal.MaxPageEvents:
-		return damage("page of %d events", len(p.Records))
-	case p.First != b.head.Event+1:
-		return damage("page begins with event %d", p.First)
-	case p.Previous != b.head.Hash:
-		return damage("page does not follow the one before it: the chain of hashes is broken")
-	}
-	dst = b.pages.add(dst, b.leaf.page(p).hash())
-	b.head = b.head.Next(p)
-	return dst, nil
 }

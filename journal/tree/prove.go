@@ -70,12 +70,7 @@ func (t *Tree) prove(ctx context.Context, event uint64) ([]byte, error) {
 
 // load reads the page that holds the event.
 func (t *Tree) load(ctx context.Context, event uint64) (*journal.Page, error) {
-	r, err := t.opts.Journal.Read(ctx, event)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	p, err := r.Next(ctx)
+	p, err := t.read(ctx, event)
 	if err != nil {
 		return nil, err
 	}
@@ -83,6 +78,18 @@ func (t *Tree) load(ctx context.Context, event uint64) (*journal.Page, error) {
 		return nil, &journal.DamageError{Event: event, Reason: fmt.Sprintf("the page that should hold it has events %d to %d", p.First, p.Last())}
 	}
 	return p, nil
+}
+
+func (t *Tree) read(ctx context.Context, event uint64) (*journal.Page, error) {
+	if j, ok := t.opts.Journal.(PageReader); ok {
+		return j.Page(ctx, event)
+	}
+	r, err := t.opts.Journal.Read(ctx, event)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return r.Next(ctx)
 }
 
 // ConsistencyProof makes a proof that what the older checkpoint covers is the
@@ -103,32 +110,81 @@ func (t *Tree) consistency(ctx context.Context, older Checkpoint) (proof, newer 
 		return nil, nil, err
 	}
 	text, c, err := t.covered(1)
-	switch {
-	case err != nil:
-		return nil, nil, err
-	case older.Origin != t.opts.Origin:
-		return nil, nil, fmt.Errorf("%w: it is of %s, not of %s", ErrOrigin, older.Origin, t.opts.Origin)
-	case older.Pages == 0:
-		return nil, nil, fmt.Errorf("%w: a checkpoint of nothing", ErrFormat)
-	case older.Pages > c.Pages:
-		return nil, nil, &TamperError{Signed: older, Found: c.Head(), What: "length"}
-	}
-	p := &consistency{older: older.Pages, newer: c.Pages}
-	f, err := t.cache.frontier(older.Pages)
 	if err != nil {
 		return nil, nil, err
 	}
-	if p.hashes, err = tlog.ProveTree(int64(c.Pages), int64(older.Pages), t.cache); err != nil {
+	p, err := t.kept(older, c)
+	if err != nil {
 		return nil, nil, err
 	}
-	if tlog.CheckTree(p.hashes, int64(c.Pages), c.Root, int64(older.Pages), f.root()) != nil {
-		return nil, nil, ErrCache
+	return p.encode(), text, nil
+}
+
+// ConsistencyBetween makes a proof that what the older checkpoint covers is the
+// beginning of what the newer one covers, of two that were kept elsewhere or made
+// by [Tree.CheckpointAt]. Both must have been opened with [OpenCheckpoint]. The
+// error wraps [ErrMismatch] if they are the wrong way round; a [*TamperError]
+// says that the journal is not the one that one of them was signed for.
+func (t *Tree) ConsistencyBetween(ctx context.Context, older, newer Checkpoint) (proof []byte, err error) {
+	if proof, err = t.consistencyBetween(ctx, older, newer); err != nil {
+		return nil, fmt.Errorf("prove consistency of checkpoints of %d and %d events: %w", older.Events, newer.Events, err)
+	}
+	return proof, nil
+}
+
+func (t *Tree) consistencyBetween(ctx context.Context, older, newer Checkpoint) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	_, c, err := t.covered(1)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := t.kept(newer, c); err != nil {
+		return nil, err
+	}
+	p, err := t.between(older, newer)
+	if err != nil {
+		return nil, err
+	}
+	return p.encode(), nil
+}
+
+// kept makes a proof that leads from a checkpoint that was kept elsewhere to the
+// last one.
+func (t *Tree) kept(c, last Checkpoint) (*consistency, error) {
+	if c.Origin == t.opts.Origin && c.Pages > last.Pages {
+		return nil, &TamperError{Signed: c, Found: last.Head(), What: "length"}
+	}
+	return t.between(c, last)
+}
+
+// between makes a proof that leads to a checkpoint that is the journal's.
+func (t *Tree) between(older, newer Checkpoint) (*consistency, error) {
+	switch {
+	case older.Origin != t.opts.Origin:
+		return nil, fmt.Errorf("%w: it is of %s, not of %s", ErrOrigin, older.Origin, t.opts.Origin)
+	case older.Pages == 0:
+		return nil, fmt.Errorf("%w: a checkpoint of nothing", ErrFormat)
+	case older.Pages > newer.Pages:
+		return nil, fmt.Errorf("%w: the older checkpoint covers more than the newer one", ErrMismatch)
+	}
+	p := &consistency{older: older.Pages, newer: newer.Pages}
+	f, err := t.cache.frontier(older.Pages)
+	if err != nil {
+		return nil, err
+	}
+	if p.hashes, err = tlog.ProveTree(int64(newer.Pages), int64(older.Pages), t.cache); err != nil {
+		return nil, err
+	}
+	if tlog.CheckTree(p.hashes, int64(newer.Pages), newer.Root, int64(older.Pages), f.root()) != nil {
+		return nil, ErrCache
 	}
 	if f.root() != older.Root {
-		return nil, nil, &TamperError{Signed: older, Found: journal.Head{Pages: older.Pages}, What: "root"}
+		return nil, &TamperError{Signed: older, Found: journal.Head{Pages: older.Pages}, What: "root"}
 	}
-	if err := p.holds(older, c); err != nil {
-		return nil, nil, errors.Join(ErrTampered, err)
+	if err := p.holds(older, newer); err != nil {
+		return nil, errors.Join(ErrTampered, err)
 	}
-	return p.encode(), text, nil
+	return p, nil
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/bugle-fleet/bugle/journal"
+	"github.com/bugle-fleet/bugle/journal/durable"
 )
 
 // Run follows the journal and signs checkpoints until ctx ends or the journal is
@@ -170,20 +172,14 @@ func (t *Tree) sign() error {
 	if head.Pages <= t.signed.Pages {
 		return nil
 	}
-	c := Checkpoint{Origin: t.opts.Origin, Pages: head.Pages, Root: pages.root(), Events: head.Event, Chain: head.Hash,
-		Signed: t.opts.Now().UTC().Truncate(time.Second)}
-	text, err := c.sign(t.opts.Key)
+	text, c, err := t.checkpoint(head, pages.root())
 	if err != nil {
-		return err
-	}
-	// What is written must be readable, or the tree could not be opened again.
-	if _, err := OpenCheckpoint(text, t.public(), c.Origin); err != nil {
 		return err
 	}
 	if err := t.cache.sync(); err != nil {
 		return fmt.Errorf("write tree: %w", err)
 	}
-	if err := replaceFile(t.dir, checkpointFile, text); err != nil {
+	if err := durable.Replace(filepath.Join(t.dir, checkpointFile), text); err != nil {
 		return fmt.Errorf("write checkpoint: %w", err)
 	}
 	t.note(func() { t.text, t.signed, t.ready = text, c, true })

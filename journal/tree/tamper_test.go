@@ -209,7 +209,7 @@ func TestRewritingIsFoundWithoutCache(t *testing.T) {
 func TestOtherRootIsFoundByRun(t *testing.T) {
 	dir, h, c := built(t, 6)
 	c.Root = tlog.Hash{1}
-	text, err := c.sign(key(1))
+	text, err := c.Sign(key(1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -365,7 +365,7 @@ func TestVerifyTrustsNoReader(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	var b builder
+	var b Builder
 	for _, p := range []*journal.Page{{First: 1}, {First: 2, Records: given[0].Records}, {First: 1, Previous: [32]byte{1}, Records: given[0].Records}} {
 		if _, err := b.add(nil, p); !errors.Is(err, journal.ErrDamaged) {
 			t.Error(err)

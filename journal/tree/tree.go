@@ -9,13 +9,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/bugle-fleet/bugle/journal"
+	"github.com/bugle-fleet/bugle/journal/durable"
 )
 
 // A Journal is what a tree needs of a [journal.Journal].
@@ -23,6 +23,14 @@ type Journal interface {
 	Read(ctx context.Context, from uint64) (journal.Reader, error)
 	Follow(ctx context.Context, from uint64) (journal.Reader, error)
 	Head() journal.Head
+}
+
+// A PageReader is a [Journal] that can read one page and nothing more, which is
+// what a proof takes most of its time for. Whether the page is the one that was
+// signed is checked by the tree.
+type PageReader interface {
+	// Page returns the page that holds the event.
+	Page(ctx context.Context, event uint64) (*journal.Page, error)
 }
 
 // Options of a tree.
@@ -48,7 +56,7 @@ type Tree struct {
 	cache *cache
 
 	// Run's own:
-	built     builder
+	built     Builder
 	prior     frontier // built before its last page
 	priorHead journal.Head
 	hashes    []tlog.Hash // of one page, to be used again
@@ -101,6 +109,10 @@ func (t *Tree) open(ctx context.Context) (err error) {
 	if err := os.MkdirAll(t.dir, 0o700); err != nil {
 		return err
 	}
+	// A power cut must not take the folder together with a checkpoint in it.
+	if err := durable.SyncFolder(filepath.Dir(t.dir)); err != nil {
+		return err
+	}
 	name := filepath.Join(t.dir, checkpointFile)
 	text, err := readFile(name)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -134,7 +146,7 @@ func (t *Tree) public() ed25519.PublicKey { return t.opts.Key.Public().(ed25519.
 // restore goes back to what was signed last, or, if the file hashes does not
 // lead to it, to nothing, and checks that the journal still begins with it.
 func (t *Tree) restore(ctx context.Context) error {
-	t.built = builder{}
+	t.built = Builder{}
 	keep := uint64(0)
 	if n := t.signed.Pages; n > 0 && t.cache.holds(n) {
 		f, err := t.cache.frontier(n)
@@ -145,10 +157,10 @@ func (t *Tree) restore(ctx context.Context) error {
 	if keep == 0 && (t.signed.Pages > 0 || t.cache.holds(1)) {
 		t.opts.Log.Warn("the tree of the journal is made anew", "dir", t.dir, "signed", t.signed.Pages)
 	}
+	t.note(func() { t.ready = keep > 0 }) // before what proofs are made of goes
 	if err := t.cache.cut(keep); err != nil {
 		return err
 	}
-	t.note(func() { t.ready = keep > 0 })
 	if t.signed.Pages == 0 {
 		return nil
 	}
@@ -184,7 +196,7 @@ func (t *Tree) examine(ctx context.Context, signed Checkpoint, cached bool) erro
 		return err
 	}
 	defer r.Close()
-	var b builder
+	var b Builder
 	var hashes []tlog.Hash
 	found := &TamperError{Signed: signed}
 	for b.head.Pages < signed.Pages {
@@ -263,32 +275,3 @@ func (t *Tree) Wait(ctx context.Context, event uint64) error {
 
 // Close frees the tree. Nothing else of it must be under way.
 func (t *Tree) Close() error { return t.cache.f.Close() }
-
-// syncDir makes names in dir durable.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // which cannot, and need not
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-// replaceFile makes data the durable content of a file.
-func replaceFile(dir, name string, data []byte) error {
-	tmp := filepath.Join(dir, name+".tmp")
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, filepath.Join(dir, name)); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}

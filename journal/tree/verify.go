@@ -61,7 +61,7 @@ const verifyAhead = 4
 
 // A verification is one under way.
 type verification struct {
-	built    builder
+	built    Builder
 	hashes   []tlog.Hash
 	left     []Checkpoint // not reached yet, the shortest first
 	report   Report
