@@ -20,23 +20,26 @@ const (
 	PathOperationCancel  = Base + "/operations/{id}/cancel"   // POST [ReasonRequest] → [Written]
 	PathOperationHistory = Base + "/operations/{id}/history"  // GET ?after= &limit= → [EventPage]
 	PathOperationTrace   = Base + "/operations/{id}/trace"    // GET ?device= → [TraceReply]
-	PathEvents           = Base + "/events"                   // GET ?from= &limit= &kind= → [EventPage]
-	PathEventStream      = Base + "/events/stream"            // GET ?from= &kind=, Last-Event-ID → SSE of [Event]
-	PathEvent            = Base + "/events/{number}"          // GET → [Event]
+	PathEvents           = Base + "/events"                   // GET ?from= &to= &limit= &kind= &actor= &device= &operation= &change= → [EventPage]
+	PathEventStream      = Base + "/events/stream"            // GET ?from= &to= &kind= &actor= &device= &operation=, Last-Event-ID → SSE of [Event]
+	PathEvent            = Base + "/events/{number}"          // GET ?change= → [Event]
 	PathJournal          = Base + "/journal"                  // GET → [JournalReply]
 	PathCheckpoint       = Base + "/journal/checkpoint"       // GET → [CheckpointReply]
 	PathProof            = Base + "/journal/proofs/{number}"  // GET → [ProofReply]
+	PathExports          = Base + "/journal/exports"          // POST [ExportRequest] → [ExportReply]; then the events by PathEvents
+	PathConsistency      = Base + "/journal/consistency"      // GET ?older=EVENTS/PAGES/ROOT → [ConsistencyReply]
 	PathInbox            = Base + "/inbox"                    // GET → [InboxReply]
 	PathInboxRequeue     = Base + "/inbox/{name}/requeue"     // POST → [Written]
 	PathViews            = Base + "/views"                    // GET → [ViewList]
-	PathViewRebuild      = Base + "/views/{name}/rebuild"     // POST → SSE of [Progress], then [RebuildReply] or [Problem]
-	PathViewDigest       = Base + "/views/{name}/digest"      // GET → [DigestReply]
+	PathViewRebuild      = Base + "/views/{name}/rebuild"     // POST, name or all → SSE of [Progress] and [RebuildReply] of each, then [Problem] if one failed
+	PathViewRollback     = Base + "/views/{name}/rollback"    // POST [ReasonRequest] → SSE of [RebuildReply] or [Problem]
+	PathViewDigest       = Base + "/views/{name}/digest"      // GET ?at= → [DigestReply]
 	PathComponents       = Base + "/status/components"        // GET → [ComponentList]
 	PathMessages         = Base + "/status/messages"          // GET ?before= &limit= → [MessagePage]
 	PathPolicy           = Base + "/policy"                   // GET → [PolicyReply]; PUT [PolicyRequest] → [PolicyReply]
 	PathOpenAPI          = "/api/openapi.json"                // GET → the OpenAPI 3.1 document, without a token
 	PathLive             = "/livez"                           // GET → 200 while the process runs, without a token
-	PathReady            = "/readyz"                          // GET → 200 while the site takes work, else 503, without a token
+	PathReady            = "/readyz"                          // GET → [Readiness], 200 while the site takes work, else 503, without a token
 	PathMetrics          = "/metrics"                         // GET → Prometheus text, without a token
 )
 
@@ -44,7 +47,9 @@ const (
 const (
 	HeaderIdempotencyKey = "Idempotency-Key" // on writes: 1 … 64 visible ASCII characters
 	HeaderLastEventID    = "Last-Event-ID"   // on PathEventStream: the last event that was seen
+	HeaderEvent          = "Bugle-Event"     // on answers: the event that they are as of, or that a write became
 	QueryMinEvent        = "min-event"       // on reads: wait until the views hold this event
+	QueryAt              = "at"              // on reads: as of an event, an instant, or a time back from now
 )
 
 // TokenRequest asks for a join token. Zero values mean one hour and one use.
@@ -285,15 +290,31 @@ type Event struct {
 	Number   uint64       `json:"number"`
 	Accepted time.Time    `json:"accepted"`
 	Observed *time.Time   `json:"observed,omitempty"`
+	Delay    float64      `json:"delaySeconds,omitempty" doc:"from observed to accepted, if that is more than ten seconds, or if observed is more than two seconds later"`
 	Kind     string       `json:"kind"`
+	Who      string       `json:"who" doc:"the actor in words"`
+	Where    string       `json:"where,omitempty" doc:"from where, in words: address, listener, file"`
+	Why      string       `json:"why,omitempty" doc:"the reason that was given"`
 	Actor    EventActor   `json:"actor"`
 	Source   *EventSource `json:"source,omitempty"`
 	Payload  any          `json:"payload" doc:"what the kind says; bytes are hexadecimal"`
+	Change   *Change      `json:"change,omitempty" doc:"with ?change=true, of events that change what an administrator defines"`
+}
+
+// Change is what an event changed: the state of a thing right before it and right
+// after it.
+type Change struct {
+	Of     string `json:"of" doc:"the thing, in words"`
+	Before any    `json:"before" doc:"null if it was not there, or if that cannot be told"`
+	After  any    `json:"after"`
+	Note   string `json:"note,omitempty" doc:"what of it cannot be told, and why"`
 }
 
 // EventPage is events by rising number.
 type EventPage struct {
 	Items []Event `json:"items"`
+	From  uint64  `json:"from" doc:"the first event that was looked at"`
+	To    uint64  `json:"to" doc:"the last event that is asked for; pass it as to, with next as from, to go on"`
 	Next  uint64  `json:"next,omitempty" doc:"pass it as from (history: as after) to go on; absent at the end"`
 	Event uint64  `json:"event" doc:"the last event of the journal"`
 }
@@ -343,13 +364,20 @@ type InboxReply struct {
 
 // View is where one view stands.
 type View struct {
-	View       string `json:"view"`
-	Position   uint64 `json:"position" doc:"the last event that it holds"`
-	Lag        uint64 `json:"lag" doc:"events that it is behind the journal"`
-	Rows       uint64 `json:"rows"`
-	Generation uint32 `json:"generation"`
-	Building   bool   `json:"building,omitempty" doc:"it is folded for the first time and cannot be read yet"`
-	Error      string `json:"error,omitempty" doc:"why it stopped; empty while it follows"`
+	View       string     `json:"view"`
+	State      string     `json:"state" enum:"serving,lagging,building,stopped" doc:"lagging is more than 30 seconds behind"`
+	Position   uint64     `json:"position" doc:"the last event that it holds"`
+	Lag        uint64     `json:"lag" doc:"events that it is behind the journal"`
+	LagSeconds float64    `json:"lagSeconds" doc:"how much later the last event was accepted than that at position"`
+	Rows       uint64     `json:"rows"`
+	Generation uint32     `json:"generation"`
+	Former     uint32     `json:"former,omitempty" doc:"the generation that a rollback returns to"`
+	Window     uint64     `json:"window,omitempty" doc:"reads as of this event and later ones cost what reads of now cost"`
+	Building   bool       `json:"building,omitempty" doc:"it is folded for the first time and cannot be read yet"`
+	Since      *time.Time `json:"since,omitempty" doc:"when it stopped, began to be built, or began to serve"`
+	StoppedAt  uint64     `json:"stoppedAt,omitempty" doc:"the event that stopped it"`
+	StoppedBy  string     `json:"stoppedBy,omitempty" doc:"the kind of that event"`
+	Error      string     `json:"error,omitempty" doc:"why it stopped; empty while it follows"`
 }
 
 // ViewList is all views.
@@ -360,17 +388,28 @@ type ViewList struct {
 
 // Progress is how far a rebuild is.
 type Progress struct {
-	Done  uint64 `json:"done"`
-	Total uint64 `json:"total"`
+	View        string  `json:"view"`
+	Done        uint64  `json:"done" doc:"events"`
+	Total       uint64  `json:"total"`
+	Rate        float64 `json:"rate,omitempty" doc:"events per second"`
+	LeftSeconds float64 `json:"leftSeconds,omitempty" doc:"as it looks now"`
 }
 
-// RebuildReply is a view that was folded anew and now serves.
+// Readiness is what the site answers when it is asked whether it takes work.
+type Readiness struct {
+	Ready   bool     `json:"ready"`
+	Reasons []string `json:"reasons" doc:"why not, and what else is not as it should be, in sentences"`
+	Views   []View   `json:"views" doc:"those that have stopped, are being built, or lag"`
+}
+
+// RebuildReply is another generation of a view that now serves: one that was folded
+// anew, or the one before.
 type RebuildReply struct {
 	View       string `json:"view"`
 	Generation uint32 `json:"generation"`
 	Position   uint64 `json:"position"`
 	Digest     string `json:"digest"`
-	Same       bool   `json:"same" doc:"the view that served until then had the same digest"`
+	Same       bool   `json:"same" doc:"the generation that served until then had the same digest"`
 	Event      uint64 `json:"event"`
 }
 

@@ -34,6 +34,9 @@ type Config struct {
 	Views      Views
 	Inbox      Inbox
 
+	// Past opens the views as they were right after an event; default Views.At.
+	Past func(ctx context.Context, event uint64) (*Past, error)
+
 	// InboxStats returns the inbox's counters, for JSON; nil if there are none.
 	InboxStats func() any
 
@@ -73,12 +76,13 @@ func (c *Config) check() error {
 
 // A Console answers administrators. It is safe for concurrent use.
 type Console struct {
-	cfg     Config
-	gate    *gate
-	handler http.Handler
-	openAPI []byte
-	streams chan struct{} // a place for each stream that is open
-	latency latencies
+	cfg      Config
+	gate     *gate
+	handler  http.Handler
+	openAPI  []byte
+	streams  chan struct{} // a place for each stream that is open
+	latency  latencies
+	instants instants
 
 	endOnce sync.Once
 	ending  chan struct{}
@@ -103,12 +107,15 @@ func New(cfg Config) (*Console, error) {
 	if cfg.Ready == nil {
 		cfg.Ready = func() error { return nil }
 	}
+	if cfg.Past == nil {
+		cfg.Past = pastOf(cfg.Views)
+	}
 	token, err := EnsureAdminToken(cfg.AdminTokenFile)
 	if err != nil {
 		return nil, err
 	}
 	c := &Console{cfg: cfg, gate: newGate(token, cfg.Now), streams: make(chan struct{}, maxStreams), ending: make(chan struct{})}
-	c.latency.now = cfg.Now
+	c.latency.now, c.instants.journal = cfg.Now, cfg.Journal
 	if err := c.route(); err != nil {
 		return nil, err
 	}

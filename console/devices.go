@@ -2,7 +2,9 @@ package console
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -10,6 +12,7 @@ import (
 
 	"github.com/bugle-fleet/bugle/journal/event"
 	"github.com/bugle-fleet/bugle/projectors/device"
+	"github.com/bugle-fleet/bugle/projectors/presence"
 )
 
 // listStep is how many devices are read at once, and maxListed how many one call
@@ -20,7 +23,7 @@ const (
 )
 
 type devicesInput struct {
-	AtLeast
+	When
 	After  uint32 `query:"after"`
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 	Online string `query:"online" enum:"true,false" doc:"only those that are, or are not, online"`
@@ -28,32 +31,33 @@ type devicesInput struct {
 }
 
 func (c *Console) listDevices(ctx context.Context, in *devicesInput) (*out[DevicePage], error) {
-	at, err := c.current(ctx, in.AtLeast)
+	v, err := c.read(ctx, in.When)
 	if err != nil {
 		return nil, err
 	}
-	page, err := c.devicePage(in)
+	page, err := v.devicePage(in)
 	if err != nil {
 		return nil, c.failView(ctx, "list devices", err)
 	}
-	page.Event = at
-	return answer(page)
+	return answerAt(page, v.event)
 }
 
-func (c *Console) devicePage(in *devicesInput) (DevicePage, error) {
-	page := DevicePage{Items: []Device{}}
-	total, err := c.cfg.Devices.Count()
-	if err != nil {
+func (v *reading) devicePage(in *devicesInput) (DevicePage, error) {
+	page := DevicePage{Items: []Device{}, Event: v.event}
+	var err error
+	if page.Total, err = v.total(); err != nil {
 		return page, err
 	}
-	page.Total = int(total)
-	online, err := c.online()
-	if err != nil {
-		return page, err
+	after, name, step := in.After, strings.ToLower(in.Name), listStep
+	if in.Name == "" && in.Online == "" {
+		step = in.Limit + 1
 	}
-	after, name := in.After, strings.ToLower(in.Name)
 	for seen := 0; ; {
-		batch, err := c.cfg.Devices.List(after, listStep)
+		batch, err := v.devices.List(after, step)
+		if err != nil {
+			return page, err
+		}
+		rows, err := v.presenceOf(batch)
 		if err != nil {
 			return page, err
 		}
@@ -65,32 +69,65 @@ func (c *Console) devicePage(in *devicesInput) (DevicePage, error) {
 			}
 			seen++
 			after = d.Number
-			if !in.wants(d, name, online) {
-				continue
+			row, known := rows[d.Number]
+			if in.wants(d, name, row.Online) {
+				page.Items = append(page.Items, deviceJSON(d, row, known))
 			}
-			shown, err := c.deviceJSON(d)
-			if err != nil {
-				return page, err
-			}
-			page.Items = append(page.Items, shown)
 		}
-		if len(batch) < listStep {
+		if len(batch) < step {
 			return page, nil
 		}
 	}
 }
 
-// online returns which devices are online. The reader's own bitmap is empty while
-// it knows nothing; Get tells the difference.
-func (c *Console) online() (*roaring.Bitmap, error) {
-	if _, _, err := c.cfg.Presence.Get(1); err != nil {
-		return nil, err
+// total returns how many devices there are. In the past they are not counted,
+// which would read them all: numbers are given one after the other and never taken
+// back, so the highest one is looked for.
+func (v *reading) total() (int, error) {
+	now, err := v.count()
+	if err != nil || !v.past {
+		return int(now), err
 	}
-	return c.cfg.Presence.Online(), nil
+	return sort.Search(int(now), func(i int) bool {
+		_, ok, failed := v.devices.Get(uint32(i + 1))
+		err = errors.Join(err, failed)
+		return !ok
+	}), err
 }
 
-func (in *devicesInput) wants(d *device.Device, name string, online *roaring.Bitmap) bool {
-	if in.Online != "" && (in.Online == "true") != online.Contains(d.Number) {
+// online returns which devices are online. The reader's own bitmap is empty while
+// it knows nothing; Get tells the difference.
+func (v *reading) online() (*roaring.Bitmap, error) {
+	if _, _, err := v.presence.Get(1); err != nil {
+		return nil, err
+	}
+	return v.presence.Online(), nil
+}
+
+// presenceOf returns the presence of devices that follow one another, by number.
+func (v *reading) presenceOf(batch []device.Device) (map[uint32]presence.Row, error) {
+	known := make(map[uint32]presence.Row, len(batch))
+	if len(batch) == 0 {
+		return known, nil
+	}
+	first, last := batch[0].Number, batch[len(batch)-1].Number
+	for after := first - 1; ; {
+		rows, err := v.presence.List(after, len(batch))
+		if err != nil {
+			return nil, err
+		}
+		for i := range rows {
+			known[rows[i].Device] = rows[i]
+		}
+		if len(rows) < len(batch) || rows[len(rows)-1].Device >= last {
+			return known, nil
+		}
+		after = rows[len(rows)-1].Device
+	}
+}
+
+func (in *devicesInput) wants(d *device.Device, name string, online bool) bool {
+	if in.Online != "" && (in.Online == "true") != online {
 		return false
 	}
 	return name == "" || strings.Contains(strings.ToLower(d.Name), name)
@@ -99,55 +136,59 @@ func (in *devicesInput) wants(d *device.Device, name string, online *roaring.Bit
 // neverSeen is the reason of a device that no listener has named yet.
 const neverSeen = "never-seen"
 
-func (c *Console) deviceJSON(d *device.Device) (Device, error) {
+func deviceJSON(d *device.Device, row presence.Row, known bool) Device {
 	shown := Device{
 		ID: d.ID.String(), Number: d.Number, Name: d.Name, OS: d.OS, Arch: d.Arch, Agent: d.Agent,
 		Reason: neverSeen, Blocked: d.Blocked, Joined: d.Joined, LastEvent: d.Event,
 	}
-	row, ok, err := c.cfg.Presence.Get(d.Number)
-	if err != nil || !ok {
-		return shown, err
+	if !known {
+		return shown
 	}
 	shown.Online, shown.Reason, shown.Since = row.Online, row.Reason.String(), instant(row.Since)
 	shown.Listener, shown.Carrier = row.Listener, row.Carrier.String()
 	shown.LastEvent = max(shown.LastEvent, row.Event)
-	return shown, nil
+	return shown
 }
 
 type deviceInput struct {
-	AtLeast
+	When
 	Device string `path:"device" maxLength:"256" doc:"number, id or name"`
 }
 
 func (c *Console) getDevice(ctx context.Context, in *deviceInput) (*out[DeviceReply], error) {
-	at, err := c.current(ctx, in.AtLeast)
+	v, err := c.read(ctx, in.When)
 	if err != nil {
 		return nil, err
 	}
-	d, err := c.findDevice(in.Device)
+	d, err := v.findDevice(in.Device)
 	if err != nil {
 		return nil, c.failView(ctx, "read the device", err)
 	}
-	shown, err := c.deviceJSON(&d)
+	reply, err := v.deviceReply(&d)
 	if err != nil {
 		return nil, c.failView(ctx, "read the device", err)
 	}
-	reply := DeviceReply{Device: shown, BlockReason: d.BlockReason, Facts: map[string]string{}, Event: at}
+	return answerAt(reply, v.event)
+}
+
+func (v *reading) deviceReply(d *device.Device) (DeviceReply, error) {
+	row, known, err := v.presence.Get(d.Number)
+	reply := DeviceReply{Device: deviceJSON(d, row, known), BlockReason: d.BlockReason, Facts: map[string]string{}, Event: v.event}
 	for _, f := range d.Facts {
 		reply.Facts[f.Name] = f.Value
 	}
-	return answer(reply)
+	return reply, err
 }
 
 // findDevice returns the device that word names. Digits are a number if a device
 // has it, else a name.
-func (c *Console) findDevice(word string) (device.Device, error) {
+func (v *reading) findDevice(word string) (device.Device, error) {
 	if n, err := strconv.ParseUint(word, 10, 32); err == nil {
-		if d, ok, err := c.cfg.Devices.Get(uint32(n)); ok || err != nil {
+		if d, ok, err := v.devices.Get(uint32(n)); ok || err != nil {
 			return d, err
 		}
 	}
-	found, err := c.cfg.Devices.Find(word)
+	found, err := v.devices.Find(word)
 	switch {
 	case err != nil:
 		return device.Device{}, err
@@ -178,6 +219,18 @@ type blockInput struct {
 	Body   ReasonRequest
 }
 
+// findDeviceNow looks again once the views hold all that the journal holds: a
+// device that joined a moment ago is found.
+func (c *Console) findDeviceNow(ctx context.Context, word string) (device.Device, error) {
+	v := c.now()
+	d, err := v.findDevice(word)
+	if isNotFound(err) {
+		c.catchUp(ctx)
+		d, err = v.findDevice(word)
+	}
+	return d, err
+}
+
 type setBlocked func(ctx context.Context, actor event.Actor, device uint32, reason string) (uint64, error)
 
 func (c *Console) blockDevice(ctx context.Context, in *blockInput) (*out[Written], error) {
@@ -189,11 +242,7 @@ func (c *Console) unblockDevice(ctx context.Context, in *blockInput) (*out[Writt
 }
 
 func (c *Console) setBlocked(ctx context.Context, in *blockInput, doing string, set setBlocked) (*out[Written], error) {
-	d, err := c.findDevice(in.Device)
-	if isNotFound(err) { // it may have joined just now
-		c.catchUp(ctx)
-		d, err = c.findDevice(in.Device)
-	}
+	d, err := c.findDeviceNow(ctx, in.Device)
 	if err != nil {
 		return nil, c.failView(ctx, doing, err)
 	}
@@ -201,5 +250,5 @@ func (c *Console) setBlocked(ctx context.Context, in *blockInput, doing string, 
 	if err != nil {
 		return nil, c.fail(ctx, doing, err)
 	}
-	return answer(Written{number})
+	return answerAt(Written{number}, number)
 }

@@ -21,8 +21,17 @@
 // either, for its secret cannot be told twice.
 //
 // A read names the event that it is current to; with min-event it waits, at most
-// ten seconds, until the views hold that event. Lists come in pages with a
-// cursor.
+// ten seconds, until the views hold that event. With at it answers as of an event
+// of the past, exactly: a number, the last event at an instant or before a time back
+// from now. The header Bugle-Event names the event in both cases. Lists come in
+// pages with a cursor.
+//
+// Events are picked by package filter, between two moments (from, to). A call looks
+// at 50,000 events or 256 MiB of them and shows at most 2 MiB; next says where to
+// go on, also if nothing was found yet. Every event says who, from where, why, and
+// how late it was accepted, in words; with change, an event that changes what an
+// administrator defines also shows the thing right before and right after. A copy
+// of events is announced first (journal.exported).
 //
 // What is refused is a problem by RFC 9457, whose detail is one plain sentence:
 // what does not hold, where, and what to do. Unknown fields and parameters are

@@ -3,112 +3,174 @@ package console
 import (
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"slices"
-	"strconv"
-	"strings"
-	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-
+	"github.com/bugle-fleet/bugle/console/filter"
 	"github.com/bugle-fleet/bugle/journal"
 	"github.com/bugle-fleet/bugle/journal/event"
 )
 
-// maxScanned is how many events one call looks at for those it was asked for.
-const maxScanned = 50_000
+// Bounds of one call for events.
+const (
+	maxScanned      = 50_000    // events that are looked at for those that are asked for
+	maxScannedBytes = 256 << 20 // of them
+	maxShownBytes   = 2 << 20   // of events that are shown, as the journal has them; JSON is some twenty times that
+	maxChanges      = 100       // events that are shown with what was before and after
+)
 
-type eventsInput struct {
-	From  uint64   `query:"from" minimum:"0" doc:"the first event; default 1"`
-	Limit int      `query:"limit" minimum:"1" maximum:"1000" default:"100"`
-	Kind  []string `query:"kind" maxItems:"50" doc:"only these kinds, separated by commas"`
+// EventFilter is the parameters of calls that pick events.
+type EventFilter struct {
+	Kind      []string `query:"kind" maxItems:"50" doc:"only these kinds, separated by commas; one that ends with a dot stands for all that begin so"`
+	Actor     string   `query:"actor" maxLength:"300" doc:"only what this actor did, by SUBJECT or ISSUER:SUBJECT, or what a listener's files said"`
+	Device    string   `query:"device" maxLength:"256" doc:"only what concerns this device, by number, id or name"`
+	Operation string   `query:"operation" maxLength:"64" doc:"only what touched this operation"`
 }
 
-type out[T any] struct{ Body T }
+// filter checks that what is asked for is there.
+func (c *Console) filter(ctx context.Context, in *EventFilter) (*filter.Filter, error) {
+	f := &filter.Filter{Kinds: in.Kind}
+	for _, k := range in.Kind {
+		if err := filter.CheckKind(k); err != nil {
+			return nil, badRequest("The kind is unknown", "kind: %s.", err)
+		}
+	}
+	var err error
+	if in.Actor != "" {
+		if f.Actor, err = filter.ParseActor(in.Actor); err != nil {
+			return nil, badRequest("The actor cannot be read", "actor: %s.", err)
+		}
+	}
+	if in.Device != "" {
+		d, err := c.findDeviceNow(ctx, in.Device)
+		if err != nil {
+			return nil, c.failView(ctx, "find the device", err)
+		}
+		f.Device = d.Number
+	}
+	if in.Operation != "" {
+		if f.Operation, err = parseOperation(in.Operation); err != nil {
+			return nil, err
+		}
+		if _, err := c.now().findOperation(ctx, f.Operation); err != nil {
+			return nil, c.failView(ctx, "find the operation", err)
+		}
+	}
+	return f, nil
+}
 
-func answer[T any](body T) (*out[T], error) { return &out[T]{body}, nil }
+type eventsInput struct {
+	From   string `query:"from" maxLength:"64" doc:"the first event: its number, or the first one since an instant (RFC 3339) or a time back from now (2h, 7d); default 1"`
+	To     string `query:"to" maxLength:"64" doc:"the last event, in the same words; default the last one there is"`
+	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+	Change bool   `query:"change" doc:"show what was before and after, of events that change what an administrator defines"`
+	EventFilter
+}
 
 func (c *Console) listEvents(ctx context.Context, in *eventsInput) (*out[EventPage], error) {
-	kinds, err := parseKinds(in.Kind)
+	f, err := c.filter(ctx, &in.EventFilter)
 	if err != nil {
 		return nil, err
 	}
-	page, err := c.scan(ctx, max(in.From, 1), in.Limit, kinds)
-	if err != nil {
+	s := &scan{limit: in.Limit, filter: f}
+	if s.page.From, s.page.To, err = c.span(ctx, in.From, in.To); err != nil {
+		return nil, c.fail(ctx, "find the events", err)
+	}
+	if err := c.scan(ctx, s); err != nil {
 		return nil, c.fail(ctx, "read the journal", err)
 	}
-	return answer(page)
+	if in.Change {
+		c.addChanges(ctx, s)
+	}
+	return answerAt(s.page, s.page.Event)
 }
 
-func parseKinds(names []string) ([]event.Kind, error) {
-	var all []event.Kind
-	for _, n := range names {
-		if _, ok := event.AppenderOf(event.Kind(n)); !ok {
-			return nil, badRequest("The kind is unknown", "kind: there are no events %q; names look like device.joined.", clip(n))
-		}
-		all = append(all, event.Kind(n))
-	}
-	return all, nil
+// A scan is one walk over a part of the journal.
+type scan struct {
+	limit  int
+	filter *filter.Filter
+	page   EventPage      // From and To are set before
+	events []*event.Event // of page.Items
+
+	scanned, shown int // bytes
 }
 
-// scan reads events from number on until it has limit of them, or has looked at
-// maxScanned.
-func (c *Console) scan(ctx context.Context, from uint64, limit int, kinds []event.Kind) (EventPage, error) {
-	page := EventPage{Items: []Event{}, Event: c.cfg.Journal.Head().Event}
-	if from > page.Event {
-		return page, nil
+// scan reads events until it has what was asked for or a bound is reached.
+func (c *Console) scan(ctx context.Context, s *scan) error {
+	s.page.Items, s.page.Event = []Event{}, c.cfg.Journal.Head().Event
+	if s.page.From > s.page.To {
+		return nil
 	}
-	r, err := c.cfg.Journal.Read(ctx, from)
+	r, err := c.cfg.Journal.Read(ctx, s.page.From)
 	if err != nil {
-		return page, err
+		return err
 	}
 	defer r.Close()
-	for {
+	for more := true; more; {
 		p, err := r.Next(ctx)
 		if errors.Is(err, io.EOF) {
-			return page, nil
+			return nil
 		}
 		if err != nil {
-			return page, err
+			return err
 		}
-		for i := range p.Records {
-			rec := &p.Records[i]
-			if rec.Number < from {
-				continue
-			}
-			if len(page.Items) == limit || rec.Number-from >= maxScanned {
-				page.Next = rec.Number
-				return page, nil
-			}
-			if !wanted(rec, kinds) {
-				continue
-			}
-			e, err := rec.Event()
-			if err != nil {
-				return page, err
-			}
-			page.Items = append(page.Items, eventJSON(e))
+		if more, err = s.take(p); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
-func wanted(r *journal.Record, kinds []event.Kind) bool {
-	return len(kinds) == 0 || slices.Contains(kinds, r.Kind())
+// take looks at the events of a page; more is false at the end.
+func (s *scan) take(p *journal.Page) (more bool, err error) {
+	for i := range p.Records {
+		rec := &p.Records[i]
+		switch {
+		case rec.Number < s.page.From:
+			continue
+		case rec.Number > s.page.To:
+			return false, nil
+		case s.full(rec.Number):
+			s.page.Next = rec.Number
+			return false, nil
+		}
+		s.scanned += len(rec.Body)
+		wanted, err := s.filter.Matches(rec)
+		if err != nil {
+			return false, err
+		}
+		if !wanted {
+			continue
+		}
+		e, err := rec.Event()
+		if err != nil {
+			return false, err
+		}
+		s.shown += len(rec.Body)
+		s.page.Items, s.events = append(s.page.Items, eventJSON(e)), append(s.events, e)
+	}
+	return p.Last() < s.page.To, nil
 }
 
-type eventInput struct {
+func (s *scan) full(number uint64) bool {
+	return len(s.page.Items) >= s.limit || number-s.page.From >= maxScanned || s.scanned >= maxScannedBytes || s.shown >= maxShownBytes
+}
+
+type showInput struct {
 	Number uint64 `path:"number" minimum:"1"`
+	Change bool   `query:"change" doc:"show what was before and after, of an event that changes what an administrator defines"`
 }
 
-func (c *Console) getEvent(ctx context.Context, in *eventInput) (*out[Event], error) {
+func (c *Console) getEvent(ctx context.Context, in *showInput) (*out[Event], error) {
 	e, err := c.event(ctx, in.Number)
 	if err != nil {
 		return nil, c.fail(ctx, "read the journal", err)
 	}
-	return answer(eventJSON(e))
+	shown := eventJSON(e)
+	if in.Change {
+		shown.Change = c.changeOf(ctx, e)
+	}
+	return answerAt(shown, in.Number)
 }
 
 // event reads one event of the journal; one that is not there is a problem.
@@ -116,17 +178,9 @@ func (c *Console) event(ctx context.Context, number uint64) (*event.Event, error
 	if head := c.cfg.Journal.Head().Event; number == 0 || number > head {
 		return nil, notFound("There is no event %d; the journal ends with event %d.", number, head)
 	}
-	r, err := c.cfg.Journal.Read(ctx, number)
+	p, err := readPage(ctx, c.cfg.Journal, number)
 	if err != nil {
 		return nil, err
-	}
-	defer r.Close()
-	p, err := r.Next(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if number < p.First || number > p.Last() {
-		return nil, fmt.Errorf("read event %d: the journal gave events %d to %d", number, p.First, p.Last())
 	}
 	return p.Records[number-p.First].Event()
 }
@@ -134,134 +188,4 @@ func (c *Console) event(ctx context.Context, number uint64) (*event.Event, error
 func (c *Console) getJournal(context.Context, *struct{}) (*out[JournalReply], error) {
 	h := c.cfg.Journal.Head()
 	return answer(JournalReply{Events: h.Event, Pages: h.Pages, Head: hex.EncodeToString(h.Hash[:])})
-}
-
-type streamInput struct {
-	Last string   `header:"Last-Event-ID" doc:"the last event that was seen; the stream goes on behind it"`
-	From uint64   `query:"from" minimum:"0" doc:"the first event, without Last-Event-ID; default the next one that happens"`
-	Kind []string `query:"kind" maxItems:"50" doc:"only these kinds, separated by commas"`
-}
-
-// streamEvents sends every event as it becomes durable, as server-sent events
-// whose id is the event's number, until the caller goes away.
-func (c *Console) streamEvents(ctx context.Context, in *streamInput) (*huma.StreamResponse, error) {
-	kinds, err := parseKinds(in.Kind)
-	if err != nil {
-		return nil, err
-	}
-	from, err := c.streamFrom(in)
-	if err != nil {
-		return nil, err
-	}
-	leave, err := c.enterStream()
-	if err != nil {
-		return nil, err
-	}
-	return &huma.StreamResponse{Body: func(hc huma.Context) {
-		defer leave()
-		ctx, cancel := c.streamContext(hc.Context())
-		defer cancel()
-		s := newStream(hc)
-		if err := c.pump(ctx, s, from, kinds); err != nil && ctx.Err() == nil {
-			c.cfg.Log.Warn("event stream broke", "err", err)
-		}
-	}}, nil
-}
-
-func (c *Console) streamFrom(in *streamInput) (uint64, error) {
-	head := c.cfg.Journal.Head().Event
-	from := in.From
-	if in.Last != "" {
-		last, err := strconv.ParseUint(strings.TrimSpace(in.Last), 10, 63)
-		if err != nil {
-			return 0, badRequest("The stream cannot begin there", "%s: %q is not the number of an event.", HeaderLastEventID, clip(in.Last))
-		}
-		from = last + 1
-	}
-	if from == 0 {
-		from = head + 1
-	}
-	if from > head+1 {
-		return 0, badRequest("The stream cannot begin there", "Event %d is not there yet; the journal ends with event %d.", from, head)
-	}
-	return from, nil
-}
-
-// pump follows the journal into a stream.
-func (c *Console) pump(ctx context.Context, s *stream, from uint64, kinds []event.Kind) error {
-	r, err := c.cfg.Journal.Follow(ctx, from)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	ctx, cancel := context.WithCancel(ctx)
-	pages := make(chan *journal.Page)
-	ended := make(chan error, 1)
-	go func() { ended <- nextPages(ctx, r, pages) }()
-	// The reader is closed only once Next has returned.
-	stop := func() error { cancel(); return <-ended }
-	beat := time.NewTicker(heartbeat)
-	defer beat.Stop()
-	if err := s.comment("following"); err != nil {
-		stop()
-		return err
-	}
-	for {
-		var err error
-		select {
-		case p := <-pages:
-			err = sendPage(s, p, from, kinds)
-		case <-beat.C:
-			err = s.comment("alive")
-		case err := <-ended:
-			cancel()
-			return err
-		}
-		if err != nil {
-			stop()
-			return err
-		}
-	}
-}
-
-func nextPages(ctx context.Context, r journal.Reader, pages chan<- *journal.Page) error {
-	for {
-		p, err := r.Next(ctx)
-		if err != nil {
-			return err
-		}
-		select {
-		case pages <- p:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-func sendPage(s *stream, p *journal.Page, from uint64, kinds []event.Kind) error {
-	for i := range p.Records {
-		rec := &p.Records[i]
-		if rec.Number < from || !wanted(rec, kinds) {
-			continue
-		}
-		e, err := rec.Event()
-		if err != nil {
-			return err
-		}
-		if err := s.send(strconv.FormatUint(e.Number, 10), "event", eventJSON(e)); err != nil {
-			return err
-		}
-	}
-	return s.flush()
-}
-
-// rawJSON is JSON as it came, or text if it is none.
-func rawJSON(b []byte) any {
-	if len(b) == 0 {
-		return nil
-	}
-	if json.Valid(b) {
-		return json.RawMessage(b)
-	}
-	return string(b)
 }

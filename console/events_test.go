@@ -257,7 +257,7 @@ func TestEventStream(t *testing.T) {
 		s.want("5", "token.revoked")
 	}
 	some.want("5", "token.revoked")
-	r.do("GET", console.PathEventStream+"?from=7", nil).problem(422, "not there yet")
+	r.do("GET", console.PathEventStream+"?from=7", nil).problem(422, "no event 7 yet")
 	r.do("GET", console.PathEventStream, nil, "Last-Event-ID", "x").problem(422, "Last-Event-ID")
 	r.do("GET", console.PathEventStream+"?kind=x", nil).problem(422, "x")
 }

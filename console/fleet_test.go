@@ -3,6 +3,7 @@ package console_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io/fs"
 	"maps"
 	"slices"
@@ -37,6 +38,7 @@ type fleet struct {
 	waited     uint64       // the last event that was waited for
 	onWait     func() error // what a wait does
 	rebuilt    projectors.Result
+	onReplace  func(context.Context) // what happens while a generation is replaced
 }
 
 func newFleet() *fleet {
@@ -117,6 +119,17 @@ func (f presenceReader) Get(number uint32) (presence.Row, bool, error) {
 	defer f.mu.Unlock()
 	r, ok := f.presence[number]
 	return r, ok && f.err == nil, f.err
+}
+
+func (f presenceReader) List(after uint32, limit int) (rows []presence.Row, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, n := range slices.Sorted(maps.Keys(f.presence)) {
+		if n > after && len(rows) < limit {
+			rows = append(rows, f.presence[n])
+		}
+	}
+	return rows, f.err
 }
 
 func (f presenceReader) Online() *roaring.Bitmap {
@@ -224,11 +237,29 @@ func (f views) Wait(_ context.Context, number uint64, _ ...string) error {
 	return nil
 }
 
-func (f views) Rebuild(_ context.Context, name string, progress func(done, total uint64)) (projectors.Result, error) {
-	progress(1, 2)
+func (f views) Rebuild(ctx context.Context, name string, progress func(projectors.Progress)) (projectors.Result, error) {
+	progress(projectors.Progress{Done: 1, Total: 2})
+	return f.replace(ctx)
+}
+
+func (f views) Rollback(ctx context.Context, _ string) (projectors.Result, error) {
+	return f.replace(ctx)
+}
+
+func (f views) replace(ctx context.Context) (projectors.Result, error) {
+	f.mu.Lock()
+	onReplace := f.onReplace
+	f.mu.Unlock()
+	if onReplace != nil {
+		onReplace(ctx)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.rebuilt, f.err
+}
+
+func (f views) At(_ context.Context, number uint64) (*projectors.Past, error) {
+	return nil, fmt.Errorf("read views as of event %d: %w", number, projectors.ErrClosed)
 }
 
 func (f views) Digest(name string) (uint64, [32]byte, error) {

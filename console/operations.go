@@ -11,7 +11,7 @@ import (
 )
 
 type operationsInput struct {
-	AtLeast
+	When
 	Before string `query:"before" doc:"only older ones than this operation"`
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"50"`
 }
@@ -24,22 +24,22 @@ func (c *Console) listOperations(ctx context.Context, in *operationsInput) (*out
 			return nil, err
 		}
 	}
-	at, err := c.current(ctx, in.AtLeast)
+	v, err := c.read(ctx, in.When)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := c.cfg.Operations.List(before, in.Limit)
+	rows, err := v.operations.List(before, in.Limit)
 	if err != nil {
 		return nil, c.failView(ctx, "list operations", err)
 	}
-	page := OperationPage{Items: []Operation{}, Event: at}
+	page := OperationPage{Items: []Operation{}, Event: v.event}
 	for i := range rows {
-		page.Items = append(page.Items, operationJSON(&rows[i], at))
+		page.Items = append(page.Items, operationJSON(&rows[i], v.event))
 	}
 	if len(rows) == in.Limit {
 		page.Next = rows[len(rows)-1].ID.String()
 	}
-	return answer(page)
+	return answerAt(page, v.event)
 }
 
 func parseOperation(s string) (task.ID, error) {
@@ -66,54 +66,63 @@ func operationJSON(o *operation.Operation, at uint64) Operation {
 
 // OperationInput is the parameters of reads of one operation.
 type OperationInput struct {
-	AtLeast
+	When
 	ID string `path:"id" maxLength:"64"`
 }
 
-// operation waits as asked and reads the operation.
-func (c *Console) operation(ctx context.Context, in *OperationInput) (o operation.Operation, at uint64, err error) {
+// operation opens the views as asked and reads the operation.
+func (c *Console) operation(ctx context.Context, in *OperationInput) (v *reading, o operation.Operation, err error) {
 	id, err := parseOperation(in.ID)
 	if err != nil {
-		return o, 0, err
+		return nil, o, err
 	}
-	if at, err = c.current(ctx, in.AtLeast); err != nil {
-		return o, 0, err
+	if v, err = c.read(ctx, in.When); err != nil {
+		return nil, o, err
 	}
-	if o, err = c.findOperation(ctx, id); err != nil {
-		return o, 0, c.failView(ctx, "read the operation", err)
+	if o, err = v.findOperation(ctx, id); err != nil {
+		return nil, o, c.failView(ctx, "read the operation", err)
 	}
-	return o, max(at, o.Event), nil
+	v.event = max(v.event, o.Event)
+	return v, o, nil
 }
 
 // findOperation looks again once the view holds all that the journal holds: one
 // that was acknowledged a moment ago is found.
-func (c *Console) findOperation(ctx context.Context, id task.ID) (operation.Operation, error) {
-	o, ok, err := c.cfg.Operations.Get(id)
+func (v *reading) findOperation(ctx context.Context, id task.ID) (operation.Operation, error) {
+	o, ok, err := v.operations.Get(id)
 	if err == nil && !ok {
-		c.catchUp(ctx)
-		o, ok, err = c.cfg.Operations.Get(id)
+		v.catchUp(ctx)
+		o, ok, err = v.operations.Get(id)
 	}
 	if err == nil && !ok {
 		err = notFound("There is no operation %s.", id)
+		if v.past {
+			err = notFound("There was no operation %s after event %d.", id, v.event)
+		}
 	}
 	return o, err
 }
 
 func (c *Console) getOperation(ctx context.Context, in *OperationInput) (*out[OperationReply], error) {
-	o, at, err := c.operation(ctx, in)
+	v, o, err := c.operation(ctx, in)
 	if err != nil {
 		return nil, err
 	}
-	reply := OperationReply{Operation: operationJSON(&o, at), RunTimeoutSeconds: o.RunTimeout.Seconds()}
+	reply := OperationReply{Operation: operationJSON(&o, v.event), RunTimeoutSeconds: o.RunTimeout.Seconds()}
 	if len(o.Params) > 0 {
 		if err := json.Unmarshal(o.Params, &reply.Params); err != nil {
 			return nil, c.fail(ctx, "read the operation's parameters", err)
 		}
 	}
-	if reply.Latency, err = c.latency.of(ctx, c.cfg.Operations, &o); err != nil {
+	if v.past {
+		reply.Latency, err = measure(ctx, v.operations, &o)
+	} else {
+		reply.Latency, err = c.latency.of(ctx, v.operations, &o)
+	}
+	if err != nil {
 		return nil, c.failView(ctx, "measure the operation", err)
 	}
-	return answer(reply)
+	return answerAt(reply, v.event)
 }
 
 type targetsInput struct {
@@ -131,17 +140,17 @@ func (c *Console) listTargets(ctx context.Context, in *targetsInput) (*out[Targe
 			return nil, badRequest("The state is unknown", "state: there is no %q; states are those that the operation counts.", clip(in.State))
 		}
 	}
-	o, at, err := c.operation(ctx, &in.OperationInput)
+	v, o, err := c.operation(ctx, &in.OperationInput)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := c.cfg.Operations.Devices(o.ID, state, in.After, in.Limit)
+	rows, err := v.operations.Devices(o.ID, state, in.After, in.Limit)
 	if err != nil {
 		return nil, c.failView(ctx, "list the operation's devices", err)
 	}
-	page := TargetPage{Items: []Target{}, Event: at}
+	page := TargetPage{Items: []Target{}, Event: v.event}
 	for i := range rows {
-		name, err := c.nameOf(rows[i].Device)
+		name, err := v.nameOf(rows[i].Device)
 		if err != nil {
 			return nil, c.failView(ctx, "list the operation's devices", err)
 		}
@@ -150,11 +159,11 @@ func (c *Console) listTargets(ctx context.Context, in *targetsInput) (*out[Targe
 	if len(rows) == in.Limit {
 		page.Next = rows[len(rows)-1].Device
 	}
-	return answer(page)
+	return answerAt(page, v.event)
 }
 
-func (c *Console) nameOf(number uint32) (string, error) {
-	d, _, err := c.cfg.Devices.Get(number)
+func (v *reading) nameOf(number uint32) (string, error) {
+	d, _, err := v.devices.Get(number)
 	return d.Name, err
 }
 
@@ -186,7 +195,7 @@ func (c *Console) cancelOperation(ctx context.Context, in *cancelInput) (*out[Wr
 }
 
 func (c *Console) cancellable(ctx context.Context, id task.ID) error {
-	o, err := c.findOperation(ctx, id)
+	o, err := c.now().findOperation(ctx, id)
 	switch {
 	case err != nil:
 		return err
@@ -212,10 +221,10 @@ func (c *Console) write(ctx context.Context, key onceKey, doing string, p event.
 		err = c.cfg.Journal.AppendIf(ctx, func() error { return c.cfg.Writes.check(key) }, e)
 	}
 	if d, ok := errors.AsType[doneAlready](err); ok {
-		return answer(Written{uint64(d)})
+		return answerAt(Written{uint64(d)}, uint64(d))
 	}
 	if err != nil {
 		return nil, c.failView(ctx, doing, err)
 	}
-	return answer(Written{e.Number})
+	return answerAt(Written{e.Number}, e.Number)
 }

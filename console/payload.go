@@ -3,6 +3,7 @@ package console
 import (
 	"encoding"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"strings"
@@ -18,10 +19,12 @@ import (
 // eventJSON is an event as the API shows it.
 func eventJSON(e *event.Event) Event {
 	out := Event{
-		Number: e.Number, Accepted: e.Accepted, Observed: instant(e.Observed), Kind: string(e.Kind()),
+		Number: e.Number, Accepted: e.Accepted, Observed: instant(e.Observed), Delay: delay(e), Kind: string(e.Kind()),
+		Who: who(e), Where: where(e),
 		Actor:   EventActor{e.Actor.Issuer, e.Actor.Subject, e.Actor.Session, e.Actor.Behalf, e.Actor.Address},
 		Payload: payloadJSON(e.Payload),
 	}
+	out.Why = why(out.Payload)
 	if s := e.Source; s != nil {
 		out.Source = &EventSource{s.Listener, s.Epoch, s.File.String(), s.Number, s.Part, s.Of, hex.EncodeToString(s.Digest[:])}
 	}
@@ -150,4 +153,15 @@ func smallFirst(name string) string {
 		return strings.ToLower(name)
 	}
 	return strings.ToLower(name[:1]) + name[1:]
+}
+
+// rawJSON is JSON as it came, or text if it is none.
+func rawJSON(b []byte) any {
+	if len(b) == 0 {
+		return nil
+	}
+	if json.Valid(b) {
+		return json.RawMessage(b)
+	}
+	return string(b)
 }

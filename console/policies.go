@@ -30,7 +30,12 @@ type Policies struct {
 	body   []byte
 	parsed PolicyBody
 	event  uint64
+	events []uint64 // that set a policy, the newest MaxPolicies in order
 }
+
+// MaxPolicies is how many policies are found again by the event that set them, the
+// newest.
+const MaxPolicies = 100_000
 
 // NewPolicies returns a fold with [DefaultPolicy], for the journal's options.
 func NewPolicies(signer PolicySigner) *Policies {
@@ -49,14 +54,36 @@ func (p *Policies) Apply(e *event.Event) {
 	}
 }
 
-func (p *Policies) set(body []byte, number uint64) {
+// set takes a policy unless it cannot be read: the console appends no such body,
+// and agents keep what they have.
+func (p *Policies) set(body []byte, number uint64) (taken bool) {
 	var parsed PolicyBody
 	if json.Unmarshal(body, &parsed) != nil {
-		return // the console appends no such body; agents keep what they have
+		return false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.body, p.parsed, p.event = body, parsed, number
+	if number > 0 {
+		p.events = append(p.events, number)
+		p.events = p.events[max(0, len(p.events)-MaxPolicies):]
+	}
+	return true
+}
+
+// setBy returns the event that set the policy which held after event number, 0 for
+// the built-in one; ok is false if that was more than [MaxPolicies] ago.
+func (p *Policies) setBy(number uint64) (event uint64, ok bool) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	i, found := slices.BinarySearch(p.events, number)
+	switch {
+	case found:
+		return number, true
+	case i > 0:
+		return p.events[i-1], true
+	}
+	return 0, len(p.events) < MaxPolicies
 }
 
 // For returns a device's policy, signed, with its ETag. All devices have the same

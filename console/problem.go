@@ -55,6 +55,10 @@ func (c *Console) fail(ctx context.Context, doing string, err error) error {
 		log.Error("journal is not available")
 		return problem(http.StatusServiceUnavailable, "The journal is not available",
 			"Cannot %s: nothing was stored; look at the server's disk and its log, and try again.", doing)
+	case isRead(ctx) && errors.Is(err, context.DeadlineExceeded):
+		log.Warn("read took too long")
+		return problem(http.StatusServiceUnavailable, "It took too long",
+			"Cannot %s within %s: ask for less, or as of an event that is not so long ago; for one that is, use bugle replay.", doing, callTime)
 	case errors.Is(err, journal.ErrUnknown), errors.Is(err, context.DeadlineExceeded), errors.Is(err, journal.ErrClosed):
 		log.Error("outcome of an append is unknown")
 		return problem(http.StatusServiceUnavailable, "It is not known whether it was done",

@@ -147,15 +147,15 @@ func (c *Console) resolve(ctx context.Context, r *PushRequest) (*roaring.Bitmap,
 }
 
 func (c *Console) resolveNames(ctx context.Context, words []string) (*roaring.Bitmap, error) {
-	targets := roaring.New()
+	v, targets := c.now(), roaring.New()
 	var unknown, blocked []string
 	caughtUp := false
 	for _, w := range words {
-		d, err := c.findDevice(w)
+		d, err := v.findDevice(w)
 		if isNotFound(err) && !caughtUp { // it may have joined just now
 			c.catchUp(ctx)
 			caughtUp = true
-			d, err = c.findDevice(w)
+			d, err = v.findDevice(w)
 		}
 		switch {
 		case isNotFound(err):
@@ -197,7 +197,7 @@ func (c *Console) aim(t *task.Task, targets *roaring.Bitmap, r *PushRequest) (*e
 		return nil, badRequest(titlePush, "devices: %s.", err)
 	}
 	t.Root, t.Leaves = tree.Root(), tree.Leaves()
-	online, err := c.online()
+	online, err := c.now().online()
 	if err != nil {
 		return nil, err
 	}

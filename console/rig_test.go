@@ -284,3 +284,10 @@ func (checkpoints) Prove(_ context.Context, number uint64) ([]byte, error) {
 	}
 	return fmt.Appendf(nil, "proof of event %d", number), nil
 }
+
+func (checkpoints) ConsistencyProof(_ context.Context, older tree.Checkpoint) (proof, newer []byte, err error) {
+	if older.Events > 10 {
+		return nil, nil, &tree.TamperError{Signed: older, Found: journal.Head{Event: 10, Pages: 4}, What: "length"}
+	}
+	return fmt.Appendf(nil, "proof from event %d", older.Events), []byte("signed"), nil
+}

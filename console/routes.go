@@ -74,7 +74,7 @@ func (c *Console) route() error {
 const callTime = 45 * time.Second
 
 // streams are the calls that last as long as their caller likes.
-var streams = []string{"streamEvents", "rebuildView"}
+var streams = []string{"streamEvents", "rebuildView", "rollbackView", "getArchive"}
 
 func bound(hc huma.Context, next func(huma.Context)) {
 	if slices.Contains(streams, hc.Operation().OperationID) {
@@ -83,7 +83,16 @@ func bound(hc huma.Context, next func(huma.Context)) {
 	}
 	ctx, cancel := context.WithTimeout(hc.Context(), callTime)
 	defer cancel()
+	ctx = context.WithValue(ctx, readKey{}, hc.Method() == http.MethodGet)
 	next(huma.WithContext(hc, ctx))
+}
+
+type readKey struct{}
+
+// isRead tells whether a call changes nothing.
+func isRead(ctx context.Context) bool {
+	read, _ := ctx.Value(readKey{}).(bool)
+	return read
 }
 
 // survive answers a call that panics, and says so in the log.
@@ -146,15 +155,23 @@ func (c *Console) register(api huma.API) {
 	huma.Register(api, get("getEvent", PathEvent, "One event"), c.getEvent)
 	huma.Register(api, get("getJournal", PathJournal, "The end of the journal"), c.getJournal)
 	huma.Register(api, get("getCheckpoint", PathCheckpoint, "The last signed state of the journal"), c.getCheckpoint)
+	history := get("getArchive", PathArchive, "The history itself, page by page")
+	history.Responses = archiveDoc
+	huma.Register(api, history, c.getArchive)
+	huma.Register(api, get("getConsistency", PathConsistency, "The proof that an older signed history is the beginning of the last one"), c.getConsistency)
+	huma.Register(api, post("announceExport", PathExports, "Say that a copy of events will be taken"), c.announceExport)
 	huma.Register(api, get("getProof", PathProof, "The proof that an event is in the signed history"), c.getProof)
 
 	huma.Register(api, get("getInbox", PathInbox, "Counters of the inbox and what it put aside"), c.getInbox)
 	huma.Register(api, post("requeueFile", PathInboxRequeue, "Put a quarantined file back"), c.requeueFile)
 
 	rebuild := post("rebuildView", PathViewRebuild, "Fold a view anew beside the one that serves")
-	rebuild.Responses = eventStream("server-sent events: progress with done and total, then result, or problem")
+	rebuild.Responses = eventStream("server-sent events: progress with view, done, total, rate and leftSeconds, and result, for each view; problem at the end if one failed")
+	rollback := post("rollbackView", PathViewRollback, "Let the generation of a view serve again that served before its last rebuild")
+	rollback.Responses = eventStream("server-sent events: result, or problem")
 	huma.Register(api, get("listViews", PathViews, "Where the views stand"), c.listViews)
 	huma.Register(api, rebuild, c.rebuildView)
+	huma.Register(api, rollback, c.rollbackView)
 	huma.Register(api, get("getDigest", PathViewDigest, "The digest of a view"), c.getDigest)
 
 	huma.Register(api, get("listComponents", PathComponents, "Listeners as the site sees them"), c.listComponents)

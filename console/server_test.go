@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -34,7 +35,7 @@ var every = []struct{ method, path string }{
 	{"GET", console.PathOperationHistory}, {"GET", console.PathOperationTrace}, {"GET", console.PathEvents}, {"GET", console.PathEventStream},
 	{"GET", console.PathEvent}, {"GET", console.PathJournal}, {"GET", console.PathCheckpoint}, {"GET", console.PathProof}, {"GET", console.PathInbox}, {"POST", console.PathInboxRequeue},
 	{"GET", console.PathViews}, {"POST", console.PathViewRebuild}, {"GET", console.PathViewDigest}, {"GET", console.PathComponents},
-	{"GET", console.PathMessages}, {"GET", console.PathPolicy}, {"PUT", console.PathPolicy},
+	{"POST", console.PathExports}, {"GET", console.PathConsistency}, {"POST", console.PathViewRollback}, {"GET", console.PathArchive}, {"GET", console.PathMessages}, {"GET", console.PathPolicy}, {"PUT", console.PathPolicy},
 }
 
 func TestOpenAPI(t *testing.T) {
@@ -294,10 +295,24 @@ func TestHealth(t *testing.T) {
 	if p := r.send("", "GET", console.PathReady, nil); p.status != 200 {
 		t.Errorf("%d %s", p.status, p.body)
 	}
-	r.views = []projectors.Status{{Name: "device", Building: true, Lag: 9}, {Name: "status", Err: errors.New("gap at 7")}}
+	r.views = []projectors.Status{
+		{Name: "device", Building: true, Lag: 9},
+		{Name: "operation", Position: 5},
+		{Name: "presence", Position: 3, Lag: 2, Behind: 31 * time.Second},
+		{Name: "status", Position: 6, Err: errors.New("disk"), StoppedAt: 7, StoppedBy: event.KindStatusMessage, Since: start},
+	}
 	p := r.send("", "GET", console.PathReady, nil)
-	if p.status != 503 || string(p.body) != "view device is being built, 9 events to go\nview status has stopped: gap at 7\n" {
-		t.Errorf("%d %s", p.status, p.body)
+	want := console.Readiness{Reasons: []string{
+		"view device is being built, 9 events to go", "view presence is at event 3, 2 events and 31s behind", "view status has stopped at event 7 (status.message): disk",
+	}}
+	if got := readiness(t, p, 503); !slices.Equal(got.Reasons, want.Reasons) || got.Ready || len(got.Views) != 3 {
+		t.Errorf("%+v", got)
+	} else if v := got.Views[2]; v.View != "status" || v.State != "stopped" || v.StoppedAt != 7 || v.StoppedBy != "status.message" || v.Error != "disk" || !v.Since.Equal(start) {
+		t.Errorf("view %+v", v)
+	}
+	r.views = r.views[1:3] // one lags, and work is taken
+	if got := readiness(t, r.send("", "GET", console.PathReady, nil), 200); !got.Ready || len(got.Reasons) != 1 || got.Views[0].State != "lagging" || got.Views[0].LagSeconds != 31 {
+		t.Errorf("%+v", got)
 	}
 	cfg := r.config()
 	r.views = nil
@@ -308,8 +323,8 @@ func TestHealth(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.console = c
-	if p := r.sendFrom(t, "192.0.2.1:1", "", "GET", console.PathReady); p.status != 503 || string(p.body) != "disk is full\n" {
-		t.Errorf("%d %s", p.status, p.body)
+	if p := r.sendFrom(t, "192.0.2.1:1", "", "GET", console.PathReady); !slices.Equal(readiness(t, p, 503).Reasons, []string{"disk is full"}) {
+		t.Errorf("%s", p.body)
 	}
 	p = r.sendFrom(t, "192.0.2.1:1", "", "GET", console.PathMetrics)
 	for _, want := range []string{"bugle_test 42", `bugle_console_calls_total{status="5xx"} 1`} {
@@ -320,6 +335,41 @@ func TestHealth(t *testing.T) {
 	cfg.Collectors = append(cfg.Collectors, cfg.Collectors[0])
 	if _, err := console.New(cfg); err == nil {
 		t.Error("took a collector twice")
+	}
+}
+
+func readiness(t *testing.T, p *reply, status int) (got console.Readiness) {
+	t.Helper()
+	if p.status != status || p.header.Get("Content-Type") != "application/json" {
+		t.Errorf("answer %d, want %d: %s", p.status, status, p.body)
+	}
+	if err := json.Unmarshal(p.body, &got); err != nil {
+		t.Error(err)
+	}
+	return got
+}
+
+func TestViewMetrics(t *testing.T) {
+	r := newRig(t)
+	r.views = []projectors.Status{
+		{Name: "device", Generation: 2, Former: 3, Position: 3, Lag: 2, Behind: 1500 * time.Millisecond}, // rebuilt twice, rolled back
+		{Name: "status", Generation: 1, Err: errors.New("gap")},
+	}
+	r.fleet.views[0].Generation, r.fleet.views[0].Former = 1, 0
+	c, err := console.New(r.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.console = c
+	r.fleet.views[0].Generation, r.fleet.views[0].Former = 2, 3
+	body := string(r.sendFrom(t, "192.0.2.1:1", "", "GET", console.PathMetrics).body)
+	for _, want := range []string{
+		`bugle_view_lag_events{view="device"} 2`, `bugle_view_lag_seconds{view="device"} 1.5`, `bugle_view_stopped{view="device"} 0`,
+		`bugle_view_stopped{view="status"} 1`, `bugle_view_rebuilds_total{view="device"} 2`, `bugle_view_rebuilds_total{view="status"} 0`,
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("%q is not in the metrics", want)
+		}
 	}
 }
 

@@ -11,19 +11,19 @@ import (
 )
 
 func (c *Console) listComponents(ctx context.Context, in *readInput) (*out[ComponentList], error) {
-	at, err := c.current(ctx, in.AtLeast)
+	v, err := c.read(ctx, in.When)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := c.cfg.Status.Listeners()
+	rows, err := v.status.Listeners()
 	if err != nil {
 		return nil, c.failView(ctx, "list components", err)
 	}
-	list := ComponentList{Items: []Component{}, Event: at}
+	list := ComponentList{Items: []Component{}, Event: v.event}
 	for i := range rows {
 		list.Items = append(list.Items, componentJSON(&rows[i]))
 	}
-	return answer(list)
+	return answerAt(list, v.event)
 }
 
 func componentJSON(l *status.Listener) Component {
@@ -43,14 +43,14 @@ func componentJSON(l *status.Listener) Component {
 }
 
 type messagesInput struct {
-	AtLeast
+	When
 	Before   uint64 `query:"before" minimum:"0" doc:"only messages of events below this one"`
 	Limit    int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 	Severity string `query:"severity" enum:"info,warning,error" doc:"only these"`
 }
 
 func (c *Console) listMessages(ctx context.Context, in *messagesInput) (*out[MessagePage], error) {
-	at, err := c.current(ctx, in.AtLeast)
+	v, err := c.read(ctx, in.When)
 	if err != nil {
 		return nil, err
 	}
@@ -60,11 +60,11 @@ func (c *Console) listMessages(ctx context.Context, in *messagesInput) (*out[Mes
 			only = append(only, s)
 		}
 	}
-	rows, err := c.cfg.Status.Messages(in.Before, in.Limit, only...)
+	rows, err := v.status.Messages(in.Before, in.Limit, only...)
 	if err != nil {
 		return nil, c.failView(ctx, "list messages", err)
 	}
-	page := MessagePage{Items: []Message{}, Event: at}
+	page := MessagePage{Items: []Message{}, Event: v.event}
 	for i := range rows {
 		m := &rows[i]
 		page.Items = append(page.Items, Message{m.Event, m.Accepted, m.Component, m.Number, m.Severity.String(), m.Device, m.Text})
@@ -72,28 +72,34 @@ func (c *Console) listMessages(ctx context.Context, in *messagesInput) (*out[Mes
 	if len(rows) == in.Limit {
 		page.Next = rows[len(rows)-1].Event
 	}
-	return answer(page)
+	return answerAt(page, v.event)
 }
 
 func (c *Console) getInbox(ctx context.Context, in *readInput) (*out[InboxReply], error) {
-	at, err := c.current(ctx, in.AtLeast)
+	v, err := c.read(ctx, in.When)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := c.cfg.Status.Quarantined()
+	rows, err := v.status.Quarantined()
 	if err != nil {
 		return nil, c.failView(ctx, "list quarantined files", err)
 	}
-	reply := InboxReply{Stats: statsJSON(c.cfg.InboxStats()), Quarantined: []QuarantinedFile{}, Event: at}
-	for i := range rows {
-		q := &rows[i]
-		shown := QuarantinedFile{Name: q.File, Reason: q.Reason, Size: q.Size, At: q.Accepted, Requeued: instant(q.Requeued), Event: q.Event}
-		if q.Record {
-			shown.Record = &q.Index
-		}
-		reply.Quarantined = append(reply.Quarantined, shown)
+	reply := InboxReply{Quarantined: []QuarantinedFile{}, Event: v.event}
+	if reply.Stats = statsJSON(nil); !v.past { // counters are of now
+		reply.Stats = statsJSON(c.cfg.InboxStats())
 	}
-	return answer(reply)
+	for i := range rows {
+		reply.Quarantined = append(reply.Quarantined, quarantinedJSON(&rows[i]))
+	}
+	return answerAt(reply, v.event)
+}
+
+func quarantinedJSON(q *status.Quarantined) QuarantinedFile {
+	shown := QuarantinedFile{Name: q.File, Reason: q.Reason, Size: q.Size, At: q.Accepted, Requeued: instant(q.Requeued), Event: q.Event}
+	if q.Record {
+		shown.Record = &q.Index
+	}
+	return shown
 }
 
 // statsJSON shows counters with names like those of everything else.
@@ -118,14 +124,14 @@ func (c *Console) requeueFile(ctx context.Context, in *requeueInput) (*out[Writt
 	if err != nil {
 		return nil, err
 	}
-	q, ok, err := c.quarantined(in.Name)
+	q, ok, err := c.now().quarantined(in.Name)
 	if err != nil {
 		return nil, c.failView(ctx, doing, err)
 	}
 	if !ok {
 		return nil, notFound("There is no file %q in quarantine.", clip(in.Name))
 	}
-	written := &out[Written]{Written{q.Event}}
+	written, _ := answerAt(Written{q.Event}, q.Event)
 	said := !q.Requeued.IsZero()
 	if !said || c.cfg.Writes.check(key) != nil {
 		nothing := func() error { return nil }
@@ -150,8 +156,8 @@ func (c *Console) requeueFile(ctx context.Context, in *requeueInput) (*out[Writt
 }
 
 // quarantined returns the newest row of a file of that name.
-func (c *Console) quarantined(name string) (q status.Quarantined, ok bool, err error) {
-	rows, err := c.cfg.Status.Quarantined()
+func (v *reading) quarantined(name string) (q status.Quarantined, ok bool, err error) {
+	rows, err := v.status.Quarantined()
 	for i := range rows {
 		if rows[i].File == name && !rows[i].Record {
 			return rows[i], true, err

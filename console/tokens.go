@@ -26,7 +26,7 @@ func (c *Console) createToken(ctx context.Context, in *tokenInput) (*out[TokenRe
 		return nil, c.fail(ctx, "make a token", err)
 	}
 	state, _ := c.cfg.Authority.Token(token.ID)
-	return answer(TokenReply{Token: token.String(), ID: token.ID, Uses: state.Uses, Expires: state.Expires, Event: number})
+	return answerAt(TokenReply{Token: token.String(), ID: token.ID, Uses: state.Uses, Expires: state.Expires, Event: number}, number)
 }
 
 type tokenIDInput struct {
@@ -38,5 +38,5 @@ func (c *Console) revokeToken(ctx context.Context, in *tokenIDInput) (*out[Writt
 	if err != nil {
 		return nil, c.fail(ctx, "revoke the token", err)
 	}
-	return answer(Written{number})
+	return answerAt(Written{number}, number)
 }

@@ -20,15 +20,15 @@ type historyInput struct {
 
 // getHistory shows the events that touched an operation.
 func (c *Console) getHistory(ctx context.Context, in *historyInput) (*out[EventPage], error) {
-	o, at, err := c.operation(ctx, &in.OperationInput)
+	v, o, err := c.operation(ctx, &in.OperationInput)
 	if err != nil {
 		return nil, err
 	}
-	entries, err := c.cfg.Operations.History(o.ID)
+	entries, err := v.operations.History(o.ID)
 	if err != nil {
 		return nil, c.failView(ctx, "read the operation's history", err)
 	}
-	page := EventPage{Items: []Event{}, Event: at}
+	page := EventPage{Items: []Event{}, Event: v.event}
 	for _, entry := range entries {
 		if entry.Event <= in.After {
 			continue
@@ -43,7 +43,7 @@ func (c *Console) getHistory(ctx context.Context, in *historyInput) (*out[EventP
 		}
 		page.Items = append(page.Items, eventJSON(e))
 	}
-	return answer(page)
+	return answerAt(page, v.event)
 }
 
 type traceInput struct {
@@ -54,46 +54,46 @@ type traceInput struct {
 // getTrace shows the life of an operation: what the site did, then every device
 // step by step.
 func (c *Console) getTrace(ctx context.Context, in *traceInput) (*out[TraceReply], error) {
-	o, at, err := c.operation(ctx, &in.OperationInput)
+	v, o, err := c.operation(ctx, &in.OperationInput)
 	if err != nil {
 		return nil, err
 	}
-	rows, cut, err := c.traced(&o, in.Device)
+	rows, cut, err := v.traced(&o, in.Device)
 	if err != nil {
 		return nil, c.failView(ctx, "trace the operation", err)
 	}
-	reply := TraceReply{Operation: o.ID.String(), Kind: o.Kind, Event: at, Cut: cut}
+	reply := TraceReply{Operation: o.ID.String(), Kind: o.Kind, Event: v.event, Cut: cut}
 	reply.Steps = append(reply.Steps,
 		TraceStep{At: o.Requested, What: "requested", Detail: o.Actor.Subject},
 		TraceStep{At: o.Accepted, What: "accepted", Event: o.Event, HopMS: hop(o.Requested, o.Accepted)})
 	for i := range rows {
-		name, err := c.nameOf(rows[i].Device)
+		name, err := v.nameOf(rows[i].Device)
 		if err != nil {
 			return nil, c.failView(ctx, "trace the operation", err)
 		}
 		reply.Steps = append(reply.Steps, stepsOf(&o, &rows[i], name)...)
 	}
-	ends, err := c.endsOf(ctx, &o)
+	ends, err := c.endsOf(ctx, v, &o)
 	if err != nil {
 		return nil, c.failView(ctx, "trace the operation", err)
 	}
 	reply.Steps = append(reply.Steps, ends...)
-	return answer(reply)
+	return answerAt(reply, v.event)
 }
 
-func (c *Console) traced(o *operation.Operation, word string) (rows []operation.DeviceState, cut bool, err error) {
+func (v *reading) traced(o *operation.Operation, word string) (rows []operation.DeviceState, cut bool, err error) {
 	if word == "" {
-		rows, err = c.cfg.Operations.Devices(o.ID, task.NoState, 0, maxTraced+1)
+		rows, err = v.operations.Devices(o.ID, task.NoState, 0, maxTraced+1)
 		if len(rows) > maxTraced {
 			return rows[:maxTraced], true, err
 		}
 		return rows, false, err
 	}
-	d, err := c.findDevice(word)
+	d, err := v.findDevice(word)
 	if err != nil {
 		return nil, false, err
 	}
-	row, ok, err := c.cfg.Operations.Device(o.ID, d.Number)
+	row, ok, err := v.operations.Device(o.ID, d.Number)
 	if err == nil && !ok {
 		err = notFound("Device %d (%s) is no target of operation %s.", d.Number, clip(d.Name), o.ID)
 	}
@@ -132,11 +132,11 @@ func stepsOf(o *operation.Operation, s *operation.DeviceState, name string) []Tr
 func hop(from, to time.Time) float64 { return milliseconds(max(to.Sub(from), 0)) }
 
 // endsOf are what the site and administrators said of all targets at once.
-func (c *Console) endsOf(ctx context.Context, o *operation.Operation) ([]TraceStep, error) {
+func (c *Console) endsOf(ctx context.Context, v *reading, o *operation.Operation) ([]TraceStep, error) {
 	if !o.Cancelled && !o.Expired && !o.Closed {
 		return nil, nil
 	}
-	entries, err := c.cfg.Operations.History(o.ID)
+	entries, err := v.operations.History(o.ID)
 	if err != nil {
 		return nil, err
 	}

@@ -4,135 +4,139 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
-
-	"github.com/danielgtaylor/huma/v2"
+	"fmt"
+	"time"
 
 	"github.com/bugle-fleet/bugle/journal/event"
 	"github.com/bugle-fleet/bugle/projectors"
 )
 
-type readInput struct{ AtLeast }
+type readInput struct{ When }
 
 func (c *Console) listViews(context.Context, *struct{}) (*out[ViewList], error) {
 	list := ViewList{Items: []View{}, Event: c.cfg.Journal.Head().Event}
 	for _, v := range c.cfg.Views.Status() {
-		shown := View{View: v.Name, Position: v.Position, Lag: v.Lag, Rows: v.Rows, Generation: v.Generation, Building: v.Building}
-		if v.Err != nil {
-			shown.Error = v.Err.Error()
-		}
-		list.Items = append(list.Items, shown)
+		list.Items = append(list.Items, viewJSON(&v))
 	}
-	return answer(list)
+	return answerAt(list, list.Event)
 }
 
-type viewInput struct {
+func viewJSON(v *projectors.Status) View {
+	shown := View{
+		View: v.Name, State: stateOf(v), Position: v.Position, Lag: v.Lag, LagSeconds: v.Behind.Round(time.Millisecond).Seconds(), Rows: v.Rows,
+		Generation: v.Generation, Former: v.Former, Window: v.Window, Building: v.Building, Since: instant(v.Since.UTC()),
+		StoppedAt: v.StoppedAt, StoppedBy: string(v.StoppedBy),
+	}
+	if v.Since.IsZero() {
+		shown.Since = nil
+	}
+	if v.Err != nil {
+		shown.Error = v.Err.Error()
+	}
+	return shown
+}
+
+// The states of a view.
+const (
+	viewServes   = "serving"
+	viewLags     = "lagging"
+	viewBuilding = "building"
+	viewStopped  = "stopped"
+)
+
+func stateOf(v *projectors.Status) string {
+	switch {
+	case v.Err != nil:
+		return viewStopped
+	case v.Building:
+		return viewBuilding
+	case v.Behind > projectors.MaxLag:
+		return viewLags
+	}
+	return viewServes
+}
+
+type digestInput struct {
 	Name string `path:"name" maxLength:"64"`
+	At   string `query:"at" maxLength:"64" doc:"as of an event: its number, or the last one at an instant (RFC 3339) or before a time back from now (2h, 7d); default where the view is"`
 }
 
-func (c *Console) getDigest(ctx context.Context, in *viewInput) (*out[DigestReply], error) {
-	position, digest, err := c.cfg.Views.Digest(in.Name)
+func (c *Console) getDigest(ctx context.Context, in *digestInput) (*out[DigestReply], error) {
+	const doing = "digest the view"
+	reply := DigestReply{View: in.Name}
+	var digest [32]byte
+	var err error
+	if in.At == "" {
+		reply.Position, digest, err = c.cfg.Views.Digest(in.Name)
+	} else if reply.Position, err = c.asOf(ctx, in.At); err == nil {
+		digest, err = c.digestAt(ctx, in.Name, reply.Position)
+	}
 	if err != nil {
-		return nil, c.failView(ctx, "digest the view", err)
+		return nil, c.failView(ctx, doing, err)
 	}
-	return answer(DigestReply{View: in.Name, Position: position, Digest: hex.EncodeToString(digest[:])})
+	reply.Digest = hex.EncodeToString(digest[:])
+	return answerAt(reply, reply.Position)
 }
 
-// rebuildView folds a view anew, says how far it is, and makes the outcome an
-// event. The rebuild ends with the call.
-func (c *Console) rebuildView(ctx context.Context, in *viewInput) (*huma.StreamResponse, error) {
-	if !c.hasView(in.Name) {
-		return nil, c.failView(ctx, "rebuild "+clip(in.Name), projectors.ErrNoView)
+func (c *Console) digestAt(ctx context.Context, name string, number uint64) (digest [32]byte, err error) {
+	if err := c.answers(number); err != nil {
+		return digest, err
 	}
-	leave, err := c.enterStream()
+	past, err := c.cfg.Views.At(ctx, number)
 	if err != nil {
-		return nil, err
+		return digest, err
 	}
-	return &huma.StreamResponse{Body: func(hc huma.Context) {
-		defer leave()
-		ctx, cancel := c.streamContext(hc.Context())
-		defer cancel()
-		s := newStream(hc)
-		reply, err := c.rebuild(ctx, s, in.Name)
-		if err == nil {
-			err = s.send("", "result", reply)
-		} else if p, ok := errors.AsType[*Problem](c.failView(ctx, "rebuild "+in.Name, err)); ok {
-			err = s.send("", "problem", p)
-		}
-		if err := errors.Join(err, s.flush()); err != nil && ctx.Err() == nil {
-			c.cfg.Log.Warn("rebuild could not be reported", "view", in.Name, "err", err)
-		}
-	}}, nil
+	err = past.View(name).Read(func(s *projectors.Snapshot) error {
+		digest, err = s.Digest()
+		return err
+	})
+	return digest, err
 }
 
-func (c *Console) hasView(name string) bool {
-	for _, v := range c.cfg.Views.Status() {
-		if v.Name == name {
-			return true
-		}
-	}
-	return false
-}
-
-func (c *Console) rebuild(ctx context.Context, s *stream, name string) (RebuildReply, error) {
-	r, err := c.rebuildWithProgress(ctx, s, name)
-	if err != nil {
-		return RebuildReply{}, err
-	}
-	e := &event.Event{Observed: c.cfg.Now(), Actor: actorOf(ctx), Payload: &event.ViewRebuilt{
-		View: name, Generation: r.Generation, Position: r.Position, Digest: r.Digest, Same: r.Same,
-	}}
-	if err := c.cfg.Journal.Append(ctx, e); err != nil {
-		return RebuildReply{}, err
-	}
-	return RebuildReply{View: name, Generation: r.Generation, Position: r.Position, Digest: hex.EncodeToString(r.Digest[:]), Same: r.Same, Event: e.Number}, nil
-}
-
-// rebuildWithProgress rebuilds while this goroutine writes to the stream; a slow
-// reader misses steps and does not hold up the rebuild.
-func (c *Console) rebuildWithProgress(ctx context.Context, s *stream, name string) (projectors.Result, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	steps := make(chan Progress, 1)
-	type outcome struct {
-		projectors.Result
-		err error
-	}
-	ended := make(chan outcome, 1)
-	go func() {
-		r, err := c.cfg.Views.Rebuild(ctx, name, func(done, total uint64) {
-			select {
-			case steps <- Progress{done, total}:
-			default:
-			}
-		})
-		ended <- outcome{r, err}
-	}()
-	for {
-		select {
-		case p := <-steps:
-			if err := errors.Join(s.send("", "progress", p), s.flush()); err != nil {
-				cancel()
-				<-ended
-				return projectors.Result{}, err
-			}
-		case o := <-ended:
-			return o.Result, o.err
-		}
-	}
-}
-
-func (c *Console) getPolicy(context.Context, *struct{}) (*out[PolicyReply], error) {
-	return c.policyReply()
-}
-
-func (c *Console) policyReply() (*out[PolicyReply], error) {
+// getPolicy reads no view, so there is nothing to wait for.
+func (c *Console) getPolicy(ctx context.Context, in *readInput) (*out[PolicyReply], error) {
+	const doing = "read the policy"
 	body, parsed, number := c.cfg.Policies.current()
+	as := c.cfg.Journal.Head().Event
+	if in.At != "" {
+		var err error
+		if as, err = c.asOf(ctx, in.At); err == nil {
+			body, number, err = c.policyAsOf(ctx, as)
+		}
+		if err == nil {
+			parsed = PolicyBody{}
+			err = json.Unmarshal(body, &parsed)
+		}
+		if err != nil {
+			return nil, c.fail(ctx, doing, err)
+		}
+	}
 	etag, _, err := c.cfg.Authority.SignPolicy(body)
 	if err != nil {
-		return nil, err
+		return nil, c.fail(ctx, doing, err)
 	}
-	return answer(PolicyReply{Policy: parsed, ETag: etag, Event: number})
+	return answerAt(PolicyReply{Policy: parsed, ETag: etag, Event: number}, as)
+}
+
+// policyAsOf returns the policy that held after an event, and the event that set
+// it: from the journal, for all of history.
+func (c *Console) policyAsOf(ctx context.Context, number uint64) (body []byte, setBy uint64, err error) {
+	setBy, ok := c.cfg.Policies.setBy(number)
+	switch {
+	case !ok:
+		return nil, 0, notFound("The policy after event %d is more than %d policies ago; look for policy.changed in the journal.", number, MaxPolicies)
+	case setBy == 0:
+		return []byte(DefaultPolicy), 0, nil
+	}
+	e, err := c.event(ctx, setBy)
+	if err != nil {
+		return nil, 0, err
+	}
+	p, ok := e.Payload.(*event.PolicyChanged)
+	if !ok {
+		return nil, 0, fmt.Errorf("event %d sets no policy", setBy)
+	}
+	return p.Body, setBy, nil
 }
 
 type policyInput struct {
@@ -162,5 +166,5 @@ func (c *Console) putPolicy(ctx context.Context, in *policyInput) (*out[PolicyRe
 	if err != nil {
 		return nil, c.fail(ctx, "sign the policy", err)
 	}
-	return answer(PolicyReply{Policy: parsed, ETag: etag, Event: written.Body.Event})
+	return answerAt(PolicyReply{Policy: parsed, ETag: etag, Event: written.Body.Event}, written.Body.Event)
 }

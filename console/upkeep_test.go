@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,7 +22,9 @@ func TestViews(t *testing.T) {
 	r.views = append(r.views, projectors.Status{Name: "status", Err: errors.New("gap")})
 	var list console.ViewList
 	r.do("GET", console.PathViews, nil).ok(&list)
-	want := []console.View{{View: "device", Generation: 1, Position: 5}, {View: "operation", Generation: 2, Position: 3, Lag: 2}, {View: "status", Error: "gap"}}
+	want := []console.View{
+		{View: "device", State: "serving", Generation: 1, Position: 5}, {View: "operation", State: "serving", Generation: 2, Position: 3, Lag: 2}, {View: "status", State: "stopped", Error: "gap"},
+	}
 	if d := cmp.Diff(want, list.Items); d != "" {
 		t.Error(d)
 	}
@@ -43,7 +46,7 @@ func TestRebuild(t *testing.T) {
 		if !ok {
 			break
 		}
-		if last = m; m.name == "progress" && m.data != `{"done":1,"total":2}` {
+		if last = m; m.name == "progress" && m.data != `{"view":"device","done":1,"total":2}` {
 			t.Errorf("progress %s", m.data)
 		}
 	}
@@ -58,6 +61,63 @@ func TestRebuild(t *testing.T) {
 		t.Errorf("event %+v", r.last().Payload)
 	}
 	r.do("POST", console.Path(console.PathViewRebuild, "x"), nil).problem(404, "no such view")
+}
+
+func TestRebuildAll(t *testing.T) {
+	r := newRig(t)
+	r.rebuilt = projectors.Result{Generation: 3, Position: 5, Same: true}
+	s := r.stream(t, "POST", console.Path(console.PathViewRebuild, console.AllViews))
+	var got []string
+	for m, ok := s.next(); ok; m, ok = s.next() {
+		var reply console.RebuildReply
+		if err := json.Unmarshal([]byte(m.data), &reply); m.name == "result" && err == nil {
+			got = append(got, reply.View)
+		}
+	}
+	if fmt.Sprint(got) != "[device operation]" || r.journal.Head().Event != 2 {
+		t.Errorf("rebuilt %v, %d events", got, r.journal.Head().Event)
+	}
+}
+
+// What was done is in the history, also if the caller went away at that moment.
+func TestRebuildWhoseCallerGoes(t *testing.T) {
+	r := newRig(t)
+	r.rebuilt = projectors.Result{Generation: 3, Position: 5, Same: true}
+	r.onReplace = func(ctx context.Context) { <-ctx.Done() }
+	r.stream(t, "POST", console.Path(console.PathViewRebuild, "device")).stop()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	reader, err := r.journal.Follow(ctx, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	if p, err := reader.Next(ctx); err != nil || p.Records[0].Kind() != event.KindViewRebuilt {
+		t.Errorf("what follows is %v, %v", p, err)
+	}
+}
+
+func TestRollback(t *testing.T) {
+	r := newRig(t)
+	path := console.Path(console.PathViewRollback, "device")
+	r.do("POST", path, `{}`).problem(409, "no generation")
+	r.views[0].Former = 7
+	r.rebuilt = projectors.Result{Generation: 7, Position: 5, Digest: [32]byte{0xab}}
+	q := r.send(r.token, "POST", path, `{"reason":"wrong"}`)
+	var got console.RebuildReply
+	_, data, _ := strings.Cut(string(q.body), "data: ")
+	if err := json.Unmarshal([]byte(data), &got); err != nil || got.Generation != 7 || got.Event != 1 || got.Same {
+		t.Fatalf("answer %s, %v", q.body, err)
+	}
+	if p, ok := r.last().Payload.(*event.ViewRolledBack); !ok || p.View != "device" || p.Generation != 7 || p.Reason != "wrong" || r.last().Actor.Subject != "admin" {
+		t.Errorf("event %+v", r.last())
+	}
+	r.do("POST", console.Path(console.PathViewRollback, "all"), `{}`).problem(404, "no such view")
+	r.do("POST", path, `{"why":"x"}`).problem(422)
+	r.fail(fmt.Errorf("roll back: %w", projectors.ErrBusy))
+	if q := r.send(r.token, "POST", path, `{}`); !strings.Contains(string(q.body), "under way") || r.journal.Head().Event != 1 {
+		t.Errorf("answer %s", q.body)
+	}
 }
 
 func TestRebuildThatFails(t *testing.T) {

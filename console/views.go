@@ -32,6 +32,7 @@ type (
 	// A PresenceReader reads the view presence.
 	PresenceReader interface {
 		Get(device uint32) (presence.Row, bool, error)
+		List(after uint32, limit int) ([]presence.Row, error)
 		Online() *roaring.Bitmap
 	}
 
@@ -62,28 +63,20 @@ type (
 	Views interface {
 		Status() []projectors.Status
 		Wait(ctx context.Context, event uint64, names ...string) error
-		Rebuild(ctx context.Context, name string, progress func(done, total uint64)) (projectors.Result, error)
+		Rebuild(ctx context.Context, name string, progress func(projectors.Progress)) (projectors.Result, error)
+		Rollback(ctx context.Context, name string) (projectors.Result, error)
 		Digest(name string) (position uint64, digest [32]byte, err error)
+		At(ctx context.Context, event uint64) (*projectors.Past, error)
 	}
 )
 
 // maxWait bounds how long a read waits for min-event.
 const maxWait = 10 * time.Second
 
-// AtLeast is the parameter that all reads of views have.
-type AtLeast struct {
+// When are the parameters that all reads of views have.
+type When struct {
 	MinEvent uint64 `query:"min-event" minimum:"0" doc:"wait, at most ten seconds, until the views hold this event"`
-}
-
-// current waits for the event that a read asked for, and returns the one that the
-// answer will be current to.
-func (c *Console) current(ctx context.Context, r AtLeast) (uint64, error) {
-	if r.MinEvent > 0 {
-		if err := c.waitFor(ctx, r.MinEvent); err != nil {
-			return 0, err
-		}
-	}
-	return c.position(), nil
+	At       string `query:"at" maxLength:"64" doc:"answer as of an event: its number, or the last one at an instant (RFC 3339) or before a time back from now (2h, 7d)"`
 }
 
 func (c *Console) waitFor(ctx context.Context, number uint64) error {
@@ -133,6 +126,8 @@ func (c *Console) failView(ctx context.Context, doing string, err error) error {
 		return problem(http.StatusServiceUnavailable, "The server stops", "Cannot %s: the views are closed.", doing)
 	case errors.Is(err, projectors.ErrNoView):
 		return notFound("Cannot %s: there is no such view; GET %s lists them.", doing, PathViews)
+	case errors.Is(err, projectors.ErrNoFormer):
+		return conflict("Cannot %s: no generation of before the last rebuild is kept.", doing)
 	case errors.Is(err, projectors.ErrBusy):
 		return conflict("Cannot %s: a rebuild is under way; wait for its end.", doing)
 	}

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,7 +25,7 @@ import (
 )
 
 // newWholeRig is a rig with the real views.
-func newWholeRig(t *testing.T) *rig {
+func newWholeRig(t testing.TB) *rig {
 	t.Helper()
 	r := newRig(t)
 	devices, dr := device.New()
@@ -155,7 +156,65 @@ func (r *rig) afterTheRun(t *testing.T, op string) {
 	if fmt.Sprint(steps) != "[requested accepted sent delivered running succeeded visible cancelled]" {
 		t.Errorf("steps %v", steps)
 	}
+	r.lookBack(t, op)
 	r.rebuildEvery(t)
+}
+
+// lookBack reads every view as of earlier events.
+func (r *rig) lookBack(t *testing.T, op string) {
+	t.Helper()
+	all := r.events()
+	var requested, cancelled uint64
+	for _, e := range all {
+		switch e.Kind() {
+		case event.KindOperationRequest:
+			requested = e.Number
+		case event.KindOperationCancel:
+			cancelled = e.Number
+		}
+	}
+	at := func(path string, number uint64, v any) {
+		t.Helper()
+		p := r.do("GET", fmt.Sprintf("%s?at=%d", path, number), nil)
+		if p.ok(v); p.header.Get(console.HeaderEvent) != fmt.Sprint(number) {
+			t.Errorf("%s?at=%d is as of %s", path, number, p.header.Get(console.HeaderEvent))
+		}
+	}
+	var shown console.OperationReply
+	at(console.Path(console.PathOperation, op), requested, &shown)
+	if shown.States["waiting"] != 3 || shown.Event != requested || shown.Cancelled {
+		t.Errorf("operation after its request %+v", shown)
+	}
+	shown = console.OperationReply{}
+	if at(console.Path(console.PathOperation, op), cancelled-1, &shown); shown.States["succeeded"] != 1 || shown.States["sent"] != 1 || shown.Cancelled {
+		t.Errorf("operation before its end %+v", shown)
+	}
+	r.do("GET", fmt.Sprintf("%s?at=%d", console.Path(console.PathOperation, op), requested-1), nil).problem(404, "There was no operation")
+	var devices console.DevicePage
+	if at(console.PathDevices, 3, &devices); fmt.Sprint(names(devices)) != "[pc-1 pc-2]" || devices.Total != 2 || devices.Items[0].Online {
+		t.Errorf("devices %+v", devices)
+	}
+	var shownEvent console.Event
+	r.do("GET", fmt.Sprintf("%s?change=true", console.Path(console.PathEvent, fmt.Sprint(cancelled))), nil).ok(&shownEvent)
+	before, _ := shownEvent.Change.Before.(map[string]any)
+	after, _ := shownEvent.Change.After.(map[string]any)
+	if before["cancelled"] != false || after["cancelled"] != true || shownEvent.Change.Note != "" {
+		t.Errorf("change %+v", shownEvent.Change)
+	}
+	r.do("GET", fmt.Sprintf("%s?change=true", console.Path(console.PathEvent, fmt.Sprint(requested))), nil).ok(&shownEvent)
+	if after, _ := shownEvent.Change.After.(map[string]any); shownEvent.Change.Before != nil || after["targets"] != 3.0 {
+		t.Errorf("change %+v", shownEvent.Change)
+	}
+	for _, path := range []string{console.PathOperations, console.Path(console.PathOperationDevices, op), console.Path(console.PathOperationTrace, op),
+		console.Path(console.PathOperationHistory, op), console.PathInbox, console.PathComponents, console.PathMessages} {
+		at(path, requested, new(any))
+	}
+	var first, again console.DigestReply
+	at(console.Path(console.PathViewDigest, "operation"), cancelled-1, &first)
+	if at(console.Path(console.PathViewDigest, "operation"), cancelled, &again); first.Position != cancelled-1 || first.Digest == again.Digest {
+		t.Errorf("digests %+v and %+v", first, again)
+	}
+	r.do("GET", console.Path(console.PathViewDigest, "nothing")+"?at=1", nil).problem(404, "no such view")
 }
 
 func (r *rig) rebuildEvery(t *testing.T) {
@@ -180,6 +239,13 @@ func (r *rig) rebuildEvery(t *testing.T) {
 		if digest.Digest != got.Digest {
 			t.Errorf("digest of %s is %s, was rebuilt as %s", v.View, digest.Digest, got.Digest)
 		}
+	}
+	before := list.Items[0]
+	q := r.send(r.token, "POST", console.Path(console.PathViewRollback, before.View), `{"reason":"test"}`)
+	_, data, _ := strings.Cut(string(q.body), "event: result\ndata: ")
+	var back console.RebuildReply
+	if err := json.Unmarshal([]byte(data), &back); err != nil || back.Generation != before.Generation || !back.Same {
+		t.Errorf("rollback ends with %s, %v", q.body, err)
 	}
 	if p := r.send("", "GET", console.PathReady, nil); p.status != 200 {
 		t.Errorf("not ready: %s", p.body)

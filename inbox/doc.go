@@ -52,7 +52,9 @@
 // A bad record, or a result whose code the device did not make, is put aside
 // alone: record.quarantined, and the others are taken. A file with more than
 // box.MaxBad bad records is bad as a whole, so that it can be put back
-// once, for instance, its devices are known.
+// once, for instance, its devices are known; but results with a wrong code, which
+// any one device can send, never are a reason for that: those beyond box.MaxBad
+// are only counted.
 //
 // # Status messages
 //

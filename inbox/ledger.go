@@ -112,11 +112,8 @@ func (l *Ledger) stored(s *event.Source) {
 func (l *Ledger) completes(id fileID, s *event.Source) bool {
 	p := l.partial[id]
 	if p == nil || p.digest != s.Digest || len(p.have) != int(s.Of) {
-		if len(l.partial) >= maxPartial {
-			for other := range l.partial {
-				delete(l.partial, other)
-				break
-			}
+		if p == nil && len(l.partial) >= maxPartial {
+			l.forgetPartial()
 		}
 		p = &partial{digest: s.Digest, have: make([]bool, s.Of)}
 		l.partial[id] = p
@@ -126,6 +123,19 @@ func (l *Ledger) completes(id fileID, s *event.Source) bool {
 		p.count++
 	}
 	return p.count == len(p.have)
+}
+
+// forgetPartial forgets the least of the files of which only parts are stored:
+// always the same one, for a fold has no choice.
+func (l *Ledger) forgetPartial() {
+	var least fileID
+	first := true
+	for id := range l.partial {
+		if first || id.compare(least) < 0 {
+			least, first = id, false
+		}
+	}
+	delete(l.partial, least)
 }
 
 func (l *Ledger) record(s sequence) *record {

@@ -359,6 +359,30 @@ func TestTooManyBadRecords(t *testing.T) {
 	})
 }
 
+// TestForgedRecordsTakeNothingWithThem: one device can send as many forged results
+// as it likes; what others said in the same file, and were told is durable, counts.
+func TestForgedRecordsTakeNothingWithThem(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.start()
+		rows := []box.ResultRow{said(1, task.Running)}
+		for range 2 * box.MaxBad {
+			forged := said(3, task.Running)
+			forged.MAC[0] ^= 1
+			rows = append(rows, forged)
+		}
+		r.drop(1, results(append(rows, said(2, task.Running))...))
+		r.rest()
+		r.wantDevices(1, 2)
+		got := of[*event.RecordQuarantined](r.events())
+		if len(got) != box.MaxBad || !strings.Contains(got[len(got)-1].Reason, fmt.Sprintf("; %d more records of the file are forged", box.MaxBad)) {
+			t.Errorf("%d records were put aside, the last one because %q", len(got), got[len(got)-1].Reason)
+		}
+		if s := r.inbox.Stats(); s.BadRecords != 2*box.MaxBad || s.Files != 1 || s.BadFiles != 0 {
+			t.Errorf("stats %+v", s)
+		}
+	})
+}
+
 // TestLongRecords: rows and facts that do not fit one event become several, and
 // none is lost.
 func TestLongRecords(t *testing.T) {

@@ -36,6 +36,7 @@ type translation struct {
 	key    func(device uint32) ([]byte, bool)
 	events []sized
 	bad    []box.BadRecord
+	more   int // rows that nobody said, beyond those in bad
 }
 
 // translate returns the events that f becomes, at least one, each with its
@@ -64,7 +65,7 @@ func translate(f *box.File, key func(device uint32) ([]byte, bool)) ([]sized, in
 		t.events[i].Source = &event.Source{Listener: f.Name.Listener, Epoch: f.Name.Epoch, File: event.FileKind(f.Name.Kind),
 			Number: f.Name.Number, Part: uint16(i + 1), Of: uint16(len(t.events)), Digest: f.Digest}
 	}
-	return t.events, len(t.bad), nil
+	return t.events, len(t.bad) + t.more, nil
 }
 
 func (t *translation) add(observed time.Time, size int, p event.Payload) {
@@ -112,11 +113,10 @@ func (t *translation) results(c *box.Results) error {
 	for i := range c.Rows {
 		row := &c.Rows[i]
 		index := at.next()
-		if reason := t.doubt(row); reason != "" {
-			if len(t.bad) == box.MaxBad {
-				return fmt.Errorf("%w, record %d: %s", errBad, index, reason)
+		if reason, forged := t.doubt(row); reason != "" {
+			if err := t.putAside(row, index, reason, forged); err != nil {
+				return err
 			}
-			t.bad = append(t.bad, box.BadRecord{Index: index, Reason: reason, Raw: row.Bytes()})
 			continue
 		}
 		more := rowSize + len(row.Detail)
@@ -130,22 +130,38 @@ func (t *translation) results(c *box.Results) error {
 	return nil
 }
 
-// doubt returns why a row is not taken, or nothing.
-func (t *translation) doubt(row *box.ResultRow) string {
+// putAside puts a row aside. One device can send any number of forged ones: they must
+// not take the rows of others with them, so that what is more than
+// [box.MaxBad] is counted in the event of the last one.
+func (t *translation) putAside(row *box.ResultRow, index int, reason string, forged bool) error {
+	switch {
+	case len(t.bad) < box.MaxBad:
+		t.bad = append(t.bad, box.BadRecord{Index: index, Reason: reason, Raw: row.Bytes()})
+	case forged:
+		t.more++
+	default:
+		return fmt.Errorf("%w, record %d: %s", errBad, index, reason)
+	}
+	return nil
+}
+
+// doubt returns why a row is not taken, or nothing; forged tells that its device
+// did not say it.
+func (t *translation) doubt(row *box.ResultRow) (reason string, forged bool) {
 	if !row.State.FromAgent() {
 		if row.ByListener() {
-			return ""
+			return "", false
 		}
-		return fmt.Sprintf("state %s is not a listener's to report", row.State)
+		return fmt.Sprintf("state %s is not a listener's to report", row.State), false
 	}
 	key, ok := t.key(row.Device)
 	switch {
 	case !ok:
-		return fmt.Sprintf("device %d is not known", row.Device)
+		return fmt.Sprintf("device %d is not known", row.Device), false
 	case !row.Genuine(key, row.MAC):
-		return fmt.Sprintf("device %d did not say this: the code of the result is wrong", row.Device)
+		return fmt.Sprintf("device %d did not say this: the code of the result is wrong", row.Device), true
 	}
-	return ""
+	return "", false
 }
 
 // An index counts the records of a file past those that are bad.
@@ -209,7 +225,10 @@ func (t *translation) discovery(c *box.Discovery) {
 // file.
 func (t *translation) quarantined() {
 	name := t.file.Name.String()
-	for _, b := range t.bad {
+	for i, b := range t.bad {
+		if i == len(t.bad)-1 && t.more > 0 {
+			b.Reason = fmt.Sprintf("%s; %d more records of the file are forged", b.Reason, t.more)
+		}
 		raw := b.Raw[:min(len(b.Raw), rawRoom)]
 		t.add(t.file.To, len(name)+len(b.Reason)+len(raw), &event.RecordQuarantined{File: name, Index: uint32(b.Index), Reason: b.Reason, Raw: raw})
 		t.events[len(t.events)-1].Actor = self

@@ -4,11 +4,8 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math/bits"
-
-	"github.com/dgraph-io/badger/v4"
 )
 
 // A Batch collects the changes of some whole events, which become durable
@@ -19,26 +16,47 @@ import (
 // The first error stays, makes every further write do nothing, and stops the
 // view; so a fold may leave the errors of writes to the batch.
 type Batch struct {
-	gen   *generation
-	txn   *badger.Txn
-	meta  meta // as the commit will write it
-	rows  int  // that were written
-	count int64
-	size  int64
-	arena []byte
-	err   error
-	rowHash
+	before  rows     // what there was before the batch
+	into    *memory  // where the changes go at once, nil if they are collected
+	changes []change // in the order of their events
+	newest  map[string]int
+	event   uint64     // under way
+	meta    meta       // as the commit will write it
+	sum     rollingSum // of the changes
+	size    int64
+	arena   []byte
+	err     error
+	hash    rowHash
+}
+
+// A change is a row as one event left it.
+type change struct {
+	key, value []byte // no value: the row is gone
+	event      uint64
 }
 
 // MaxValue is the largest value of a row in bytes.
 const MaxValue = 512 << 10
+
+// newBatch begins a batch behind what m says.
+func newBatch(before rows, m meta) *Batch {
+	return &Batch{before: before, meta: m, newest: make(map[string]int)}
+}
 
 // Get hands read the value of key; ok is false if there is no such row.
 func (b *Batch) Get(key []byte, read func(value []byte) error) (ok bool, err error) {
 	if b.err != nil {
 		return false, b.err
 	}
-	ok, err = get(b.txn, key, read)
+	if i, changed := b.newest[string(key)]; changed {
+		if b.changes[i].value == nil {
+			return false, nil
+		}
+		err = read(b.changes[i].value)
+		ok = err == nil
+	} else {
+		ok, err = b.before.get(key, read)
+	}
 	b.fail(err)
 	return ok, err
 }
@@ -75,17 +93,44 @@ func (b *Batch) Replace(key, old, value []byte) {
 	case len(key) == 0 || key[0] == 0 || len(key) > maxKey || len(value) > MaxValue:
 		b.fail(fmt.Errorf("write row %x: key of %d or value of %d bytes is not allowed", key, len(key), len(value)))
 		return
+	case b.into != nil: // whoever freezes it sums the rows
+		b.into.set(key, value)
+		return
 	}
 	if old != nil {
-		b.meta.rolling.sub(b.sum(key, old))
+		b.meta.rolling.sub(b.hash.sum(key, old))
 		b.meta.rows--
 	}
+	h := b.hash.change(key, value)
 	if value != nil {
-		b.meta.rolling.add(b.sum(key, value))
+		b.meta.rolling.add(h)
 		b.meta.rows++
 	}
-	b.write(b.keep(key), b.keep(value), value == nil)
-	b.rows++
+	b.write(key, value, h)
+}
+
+// rowCost bounds what a change takes besides key and value.
+const rowCost = 32
+
+// write takes note of a change, of which h is the hash. What one event changes
+// twice counts once.
+func (b *Batch) write(key, value []byte, h [32]byte) {
+	b.sum.add(h)
+	b.size += int64(len(key) + len(value) + rowCost)
+	i, changed := b.newest[string(key)]
+	if changed && b.changes[i].event == b.event {
+		c := &b.changes[i]
+		b.sum.sub(b.hash.change(key, c.value))
+		c.value = b.keep(value)
+		return
+	}
+	if changed {
+		key = b.changes[i].key
+	} else {
+		key = b.keep(key)
+	}
+	b.newest[string(key)] = len(b.changes)
+	b.changes = append(b.changes, change{key, b.keep(value), b.event})
 }
 
 func (b *Batch) fail(err error) {
@@ -94,76 +139,17 @@ func (b *Batch) fail(err error) {
 	}
 }
 
-// keep copies p into memory that lives until the commit.
+// keep copies p into memory that lives until the commit; nil stays nil.
 func (b *Batch) keep(p []byte) []byte {
-	if len(p) > cap(b.arena)-len(b.arena) {
+	if p == nil {
+		return nil
+	}
+	if b.arena == nil || len(p) > cap(b.arena)-len(b.arena) {
 		b.arena = make([]byte, 0, max(64<<10, len(p)))
 	}
 	from := len(b.arena)
 	b.arena = append(b.arena, p...)
 	return b.arena[from:len(b.arena):len(b.arena)]
-}
-
-// rowCost bounds what Badger counts for an entry besides key and value.
-const rowCost = 32
-
-func (b *Batch) write(key, value []byte, remove bool) {
-	cost := int64(len(key) + len(value) + rowCost)
-	if b.count+1 >= b.gen.maxCount || b.size+cost >= b.gen.maxSize {
-		b.spill()
-	}
-	if b.err != nil {
-		return
-	}
-	entry := badger.NewEntry(key, value)
-	var err error
-	if remove {
-		err = b.txn.Delete(key)
-	} else {
-		err = b.txn.SetEntry(entry)
-	}
-	if err != nil {
-		b.fail(fmt.Errorf("write row %x: %w", key, err))
-		return
-	}
-	b.count++
-	b.size += cost
-}
-
-// spill commits what one transaction holds although the event under way is not
-// complete: a few events change more rows than Badger takes at once. The store
-// says so until the rest is committed; a store that is opened in this state is
-// folded anew. Readers see neither: their snapshot is the one before.
-func (b *Batch) spill() {
-	torn := b.meta
-	torn.torn = true
-	b.fail(b.gen.put(b.txn, torn))
-	if b.err == nil {
-		b.fail(b.txn.Commit())
-	}
-	if b.err == nil {
-		b.restart()
-	}
-}
-
-func (b *Batch) restart() {
-	b.txn = b.gen.db.NewTransaction(true)
-	b.arena = nil
-	b.count, b.size = 4, 4<<10 // room for the meta row and Badger's own
-}
-
-func (b *Batch) commit() error {
-	if b.err == nil {
-		b.fail(b.gen.put(b.txn, b.meta))
-	}
-	if b.err == nil {
-		b.fail(b.txn.Commit())
-	}
-	b.txn.Discard()
-	if errors.Is(b.err, badger.ErrTxnTooBig) {
-		b.err = fmt.Errorf("commit: %w", b.err)
-	}
-	return b.err
 }
 
 // A rollingSum is the sum modulo 2^256 of the SHA-256 of all rows: what two
@@ -198,6 +184,14 @@ type rowHash struct{ buf []byte }
 func (h *rowHash) sum(key, value []byte) [32]byte {
 	h.buf = appendRow(h.buf[:0], key, value)
 	return sha256.Sum256(h.buf)
+}
+
+// change is sum, but tells a row that is gone from one without a value.
+func (h *rowHash) change(key, value []byte) [32]byte {
+	if value == nil {
+		return h.sum(nil, key) // no row has an empty key
+	}
+	return h.sum(key, value)
 }
 
 // appendRow appends the canonical form of a row: key and value, each behind its

@@ -4,8 +4,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
-
-	"github.com/dgraph-io/badger/v4"
 )
 
 // Digest returns the SHA-256 of a view's canonical dump and the event at which
@@ -28,7 +26,7 @@ func (v *Views) Digest(name string) (position uint64, digest [32]byte, err error
 // of it.
 func (s *Snapshot) Dump(w io.Writer) error {
 	var buf []byte
-	return s.walk(badger.IteratorOptions{}, []byte{1}, func(key, value []byte) (bool, error) {
+	return s.rows.walk(nil, firstKey, func(key, value []byte) (bool, error) {
 		buf = appendRow(buf[:0], key, value)
 		_, err := w.Write(buf)
 		return true, err
@@ -60,13 +58,13 @@ func (s *Snapshot) verify() error {
 	var rows uint64
 	var sum rollingSum
 	var h rowHash
-	err := s.walk(badger.IteratorOptions{}, []byte{1}, func(key, value []byte) (bool, error) {
+	err := s.rows.walk(nil, firstKey, func(key, value []byte) (bool, error) {
 		rows++
 		sum.add(h.sum(key, value))
 		return true, nil
 	})
 	if err == nil && (rows != s.kept.rows || sum != s.kept.rolling) {
-		err = fmt.Errorf("verify view %s at event %d: %d rows with sum %x, kept were %d with sum %x", s.gen.view.Name, s.position,
+		err = fmt.Errorf("verify view %s at event %d: %d rows with sum %x, kept were %d with sum %x", s.view, s.position,
 			rows, sum.bytes(), s.kept.rows, s.kept.rolling.bytes())
 	}
 	return err

@@ -6,72 +6,82 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
-	"strings"
+	"time"
+
+	"github.com/bugle-fleet/bugle/journal/durable"
 )
 
-// A directory is the folder of one view: a folder per generation and the file
-// CURRENT, which names the one that serves.
+// A directory is the folder of one view: a folder per generation, the file
+// CURRENT, which names the one that serves, the file PREVIOUS, which names the
+// one that served before and since when it does not, and the kept states.
 type directory string
 
-const currentFile = "CURRENT"
+const (
+	currentFile  = "CURRENT"
+	previousFile = "PREVIOUS"
+	keptFolder   = "kept"
+)
 
-func (d directory) generation(n uint32) string {
-	return filepath.Join(string(d), fmt.Sprintf("%08d", n))
+func (d directory) file(name string) string { return filepath.Join(string(d), name) }
+
+func (d directory) generation(n uint32) string { return d.file(fmt.Sprintf("%08d", n)) }
+
+func (d directory) has(n uint32) bool {
+	info, err := os.Stat(d.generation(n))
+	return n != 0 && err == nil && info.IsDir()
+}
+
+// read returns the content of a file that may be missing.
+func (d directory) read(name string) (string, error) {
+	b, err := os.ReadFile(d.file(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return string(b), err
 }
 
 // current returns the number in CURRENT, 0 if there is no such file or it does
 // not hold a number.
 func (d directory) current() (uint32, error) {
-	b, err := os.ReadFile(filepath.Join(string(d), currentFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+	text, err := d.read(currentFile)
+	var n uint32
+	if _, bad := fmt.Sscanf(text, "%d\n", &n); bad != nil {
+		n = 0
 	}
-	if err != nil {
-		return 0, err
-	}
-	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 32)
-	if err != nil {
-		return 0, nil
-	}
-	return uint32(n), nil
+	return n, err
 }
 
 // setCurrent makes generation n the one that serves after a restart: the folder's
 // entry first, then the name.
 func (d directory) setCurrent(n uint32) error {
-	if err := syncDir(string(d)); err != nil {
+	if err := durable.SyncFolder(string(d)); err != nil {
 		return err
 	}
-	temp := filepath.Join(string(d), currentFile+".new")
-	if err := writeSynced(temp, fmt.Sprintf("%08d\n", n)); err != nil {
-		return err
-	}
-	if err := os.Rename(temp, filepath.Join(string(d), currentFile)); err != nil {
-		return err
-	}
-	return syncDir(string(d))
+	return durable.Replace(d.file(currentFile), fmt.Appendf(nil, "%08d\n", n))
 }
 
-func writeSynced(name, text string) (err error) {
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
+// previous returns what PREVIOUS says, 0 if there is no such file or it does not
+// hold that.
+func (d directory) previous() (n uint32, since time.Time, err error) {
+	text, err := d.read(previousFile)
+	var seconds int64
+	if _, bad := fmt.Sscanf(text, "%d %d\n", &n, &seconds); bad != nil {
+		return 0, time.Time{}, err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if _, err := f.WriteString(text); err != nil {
-		return err
-	}
-	return f.Sync()
+	return n, time.Unix(seconds, 0), err
 }
 
-func syncDir(name string) (err error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return err
+func (d directory) setPrevious(n uint32, since time.Time) error {
+	if n == 0 {
+		err := os.Remove(d.file(previousFile))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return errors.Join(err, durable.SyncFolder(string(d)))
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	return f.Sync()
+	return durable.Replace(d.file(previousFile), fmt.Appendf(nil, "%08d %d\n", n, since.Unix()))
 }
 
 // generations lists the numbers of the folders that are there.
@@ -101,11 +111,11 @@ func (d directory) next() (uint32, error) {
 	return n + 1, err
 }
 
-// sweep removes what an earlier process left: every generation but keep.
-func (d directory) sweep(keep uint32) error {
+// sweep removes what an earlier process left: every generation but those to keep.
+func (d directory) sweep(keep ...uint32) error {
 	all, err := d.generations()
 	for _, g := range all {
-		if g != keep {
+		if !slices.Contains(keep, g) {
 			err = errors.Join(err, os.RemoveAll(d.generation(g)))
 		}
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 func FuzzMeta(f *testing.F) {
-	m := meta{schema: 3, history: [16]byte{1, 2}, position: 1 << 40, rows: 77, rolling: rollingSum{1, 2, 3, 1 << 63}, torn: true}
+	m := meta{schema: 3, history: [16]byte{1, 2}, position: 1 << 40, accepted: 1 << 60, rows: 77, rolling: rollingSum{1, 2, 3, 1 << 63}, floor: 1 << 39, since: 1 << 38, beside: rollingSum{9}}
 	seed, err := bounded.Encode(nil, m.encode)
 	if err != nil {
 		f.Fatal(err)

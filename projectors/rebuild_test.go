@@ -85,9 +85,12 @@ func TestFormerGenerationWaits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := s.Views.Rebuild(patient(t), "words", nil); err != nil {
+		t.Fatal(err)
+	}
 	s.Stop()
 	if _, err := os.Stat(former); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the former generation is left: %v", err)
+		t.Errorf("the generation before the former one is left: %v", err)
 	}
 }
 
@@ -99,7 +102,7 @@ func TestRebuildIsRefused(t *testing.T) {
 		t.Errorf("unknown view: %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	_, err := s.Views.Rebuild(ctx, "words", func(uint64, uint64) {
+	_, err := s.Views.Rebuild(ctx, "words", func(projectors.Progress) {
 		if _, err := s.Views.Rebuild(patient(t), "words", nil); !errors.Is(err, projectors.ErrBusy) {
 			t.Errorf("two at once: %v", err)
 		}

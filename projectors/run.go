@@ -22,18 +22,28 @@ const (
 
 // A runner keeps one view up to date.
 type runner struct {
-	view    *View
-	opt     Options
-	dir     directory
-	log     *slog.Logger
-	closing *sync.WaitGroup
+	view      *View
+	opt       Options
+	dir       directory
+	log       *slog.Logger
+	closing   *sync.WaitGroup
+	notices   chan<- Notice
+	trouble   trouble
+	healEvery time.Duration
 
 	pages chan *journal.Page
 	wake  chan struct{} // something was missed: read the journal
 
+	kept *kept
+	deep *deep
+
 	mu     sync.Mutex  // held while the generation is written or replaced
 	gen    *generation // nil after close
 	target uint64      // a building generation serves from here on
+	why    error       // it is built by itself, nil if it is the first one
+	former retired     // that [Views.Rollback] returns to
+	slid   uint64      // where the window was moved last, and what time it was
+	slidAt time.Time
 
 	rebuilding sync.Mutex
 
@@ -43,8 +53,9 @@ type runner struct {
 	closed  bool
 }
 
-func newRunner(view *View, opt Options, closing *sync.WaitGroup) *runner {
-	return &runner{view: view, opt: opt, closing: closing,
+func newRunner(view *View, v *Views) *runner {
+	opt := v.opt
+	return &runner{view: view, opt: opt, closing: &v.closing, notices: v.notices, deep: v.deep, healEvery: healEvery,
 		dir:     directory(opt.Dir + string(os.PathSeparator) + view.Name),
 		log:     opt.Log.With("view", view.Name),
 		pages:   make(chan *journal.Page, waitingPages),
@@ -60,8 +71,10 @@ func (v *Views) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var running sync.WaitGroup
+	running.Go(func() { v.watch(ctx) })
 	for _, r := range v.runners {
 		running.Go(func() { r.run(ctx) })
+		running.Go(func() { r.tend(ctx) })
 	}
 	err := v.feed(ctx)
 	cancel()
@@ -89,11 +102,15 @@ func (v *Views) feed(ctx context.Context) error {
 
 // pump hands every new page to every view.
 func (v *Views) pump(ctx context.Context) error {
-	f, err := v.opt.Journal.Follow(ctx, v.opt.Journal.Head().Event+1)
+	head := v.opt.Journal.Head().Event
+	f, err := v.opt.Journal.Follow(ctx, head+1)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	if accepted, err := TimeOf(ctx, v.opt.Journal, head); err == nil { // else the first page will tell
+		v.last.Store(accepted.UnixNano())
+	}
 	for _, r := range v.runners {
 		r.poke() // for what came before the first page that follows
 	}
@@ -102,6 +119,7 @@ func (v *Views) pump(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		v.last.Store(p.Records[len(p.Records)-1].Accepted)
 		for _, r := range v.runners {
 			r.offer(p)
 		}
@@ -152,7 +170,7 @@ func (r *runner) catchUp(ctx context.Context) error {
 	if r.gen == nil || r.gen.broken != nil {
 		return nil
 	}
-	return r.settle(r.gen.follow(ctx, r.opt.Journal, math.MaxUint64, func(uint64) { r.note() }))
+	return r.settle(ctx, r.fill(ctx, r.gen, math.MaxUint64, func(uint64) { r.note() }))
 }
 
 // take applies p and the pages that wait behind it as far as one commit goes.
@@ -166,11 +184,11 @@ func (r *runner) take(ctx context.Context, p *journal.Page) error {
 	for p != nil {
 		if p.First > g.position()+1 {
 			if err := g.follow(ctx, r.opt.Journal, p.First-1, func(uint64) { r.note() }); err != nil {
-				return r.settle(err)
+				return r.settle(ctx, err)
 			}
 		}
 		if err := g.apply(p, math.MaxUint64); err != nil {
-			return r.settle(err)
+			return r.settle(ctx, err)
 		}
 		if p = nil; g.batch != nil {
 			select {
@@ -179,19 +197,24 @@ func (r *runner) take(ctx context.Context, p *journal.Page) error {
 			}
 		}
 	}
-	return r.settle(g.flush())
+	return r.settle(ctx, g.flush())
 }
 
 // settle decides what an error means: one that broke the generation, or a
 // damaged journal, stops the view and is on record; any other is returned, to be
 // tried again.
-func (r *runner) settle(err error) error {
+func (r *runner) settle(ctx context.Context, err error) error {
 	g := r.gen
 	if g.broken == nil && errors.Is(err, journal.ErrDamaged) {
-		err = g.stop(fmt.Errorf("view %s stops: %w", r.view.Name, err))
+		err = g.stop(fmt.Errorf("view %s stops: %w", r.view.Name, err), g.position()+1, "")
 	}
 	if g.broken == nil && err == nil && r.view.serving.Load() == building && g.position() >= r.target {
-		err = r.promote(g)
+		if err = r.promote(g, false); err == nil && r.why != nil {
+			r.tell(Notice{Kind: Rebuilt, Event: g.position(), Err: r.why})
+		}
+	}
+	if g.broken == nil && err == nil {
+		err = r.slide(ctx)
 	}
 	r.note()
 	if g.broken != nil {
@@ -201,27 +224,6 @@ func (r *runner) settle(err error) error {
 	return err
 }
 
-// promote makes g the generation that serves, here and after a restart. The one
-// before is closed and removed when its last reader leaves.
-func (r *runner) promote(g *generation) error {
-	if err := r.dir.setCurrent(g.number); err != nil {
-		return fmt.Errorf("switch view %s to generation %d: %w", r.view.Name, g.number, err)
-	}
-	r.gen = g
-	old := r.view.serving.Swap(g)
-	if old == building || old == nil {
-		return r.dir.sweep(g.number)
-	}
-	old.retire()
-	r.closing.Go(func() {
-		<-old.closed
-		if err := errors.Join(old.failed, os.RemoveAll(old.dir)); err != nil {
-			r.log.Warn("remove former generation", "generation", old.number, "err", err)
-		}
-	})
-	return nil
-}
-
 // serve begins with the generation that was found.
 func (r *runner) serve() {
 	r.view.serving.Store(r.gen)
@@ -229,15 +231,16 @@ func (r *runner) serve() {
 }
 
 // build begins a generation that serves once it has reached target.
-func (r *runner) build(target uint64) error {
+func (r *runner) build(target uint64, why error) error {
 	g, err := r.create()
 	if err != nil {
 		return err
 	}
+	r.why = why
 	r.gen, r.target = g, target
 	r.view.serving.Store(building)
 	if target == 0 {
-		err = r.promote(g)
+		err = r.promote(g, false)
 	}
 	r.note()
 	return err
@@ -249,23 +252,6 @@ func (r *runner) create() (*generation, error) {
 		return nil, err
 	}
 	return newGeneration(r.view, n, r.dir.generation(n), r.opt.History, math.MaxUint64, true, r.log)
-}
-
-// note shows how the generation is; it is called with mu held, or before Run.
-func (r *runner) note() {
-	g := r.gen
-	r.noted.Lock()
-	defer r.noted.Unlock()
-	r.now = Status{Name: r.view.Name, Generation: g.number, Position: g.meta.position, Rows: g.meta.rows,
-		Building: r.view.serving.Load() == building, Err: g.broken}
-	close(r.changed)
-	r.changed = make(chan struct{})
-}
-
-func (r *runner) status() Status {
-	r.noted.Lock()
-	defer r.noted.Unlock()
-	return r.now
 }
 
 func (r *runner) wait(ctx context.Context, event uint64) error {

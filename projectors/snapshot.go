@@ -1,9 +1,8 @@
 package projectors
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -12,77 +11,77 @@ import (
 // goroutines; keys and values that it passes to a callback are valid only
 // until the callback returns.
 type Snapshot struct {
-	gen      *generation
-	txn      *badger.Txn // read-only; several goroutines may read it, one discards it
+	view     string
+	rows     rows
 	position uint64
-	kept     meta // rows and their sum, as they were kept
-	state    any
-	refs     int // guarded by gen.mu
+	state    func() any
+
+	// Of one that a generation handed out.
+	gen  *generation
+	txn  *badger.Txn // read-only; several goroutines may read it, one discards it
+	kept meta        // rows and their sum, as they were kept
+	refs int         // guarded by gen.mu
 }
 
 // Position is the number of the last event that the snapshot holds.
 func (s *Snapshot) Position() uint64 { return s.position }
 
-// State is what the fold published at this position.
-func (s *Snapshot) State() any { return s.state }
+// State is what the fold published at this position. For a snapshot of the past
+// it is worked out when it is first asked for.
+func (s *Snapshot) State() any { return s.state() }
 
 func (s *Snapshot) release() { s.gen.release(s) }
 
 // Get hands read the value of key; ok is false if there is no such row, and read
 // is then not called.
 func (s *Snapshot) Get(key []byte, read func(value []byte) error) (ok bool, err error) {
-	return get(s.txn, key, read)
-}
-
-func get(txn *badger.Txn, key []byte, read func(value []byte) error) (bool, error) {
-	item, err := txn.Get(key)
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return false, nil
-	}
-	if err == nil {
-		err = item.Value(read)
-	}
-	if err != nil {
-		return false, fmt.Errorf("read row %x: %w", key, err)
-	}
-	return true, nil
+	return s.rows.get(key, read)
 }
 
 // Scan walks the rows whose keys begin with prefix, in rising order, from the
 // first key that is not below from (nil means all). It ends when visit returns
 // false or an error, which it returns.
 func (s *Snapshot) Scan(prefix, from []byte, visit func(key, value []byte) (more bool, err error)) error {
-	if bytes.Compare(from, prefix) < 0 {
-		from = prefix
-	}
-	return s.walk(badger.IteratorOptions{Prefix: prefix}, from, visit)
+	return s.rows.walk(prefix, low(prefix, from), visit)
 }
 
 // Back is Scan in falling order, from the last key that is not above from (nil
 // means all).
 func (s *Snapshot) Back(prefix, from []byte, visit func(key, value []byte) (more bool, err error)) error {
-	if from == nil {
-		from = append(bytes.Clone(prefix), bytes.Repeat([]byte{0xff}, maxKey)...)
-	}
-	return s.walk(badger.IteratorOptions{Prefix: prefix, Reverse: true}, from, visit)
-}
-
-func (s *Snapshot) walk(opt badger.IteratorOptions, from []byte, visit func(key, value []byte) (bool, error)) error {
-	it := s.txn.NewIterator(opt)
-	defer it.Close()
-	more := true
-	for it.Seek(from); more && it.ValidForPrefix(opt.Prefix); it.Next() {
-		item := it.Item()
-		err := item.Value(func(value []byte) (err error) {
-			more, err = visit(item.Key(), value)
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("read row %x: %w", item.Key(), err)
-		}
-	}
-	return nil
+	return s.rows.back(prefix, high(prefix, from), visit)
 }
 
 // maxKey is the longest key of a row in bytes.
 const maxKey = 512
+
+// A pastState works out what a fold would publish, at most once.
+type pastState struct {
+	mu    sync.Mutex
+	done  bool
+	state any
+	err   error
+}
+
+// of loads a new fold from s. If the rows do not hold together, the state is an
+// empty fold's and the error is kept.
+func (p *pastState) of(v *View, s *Snapshot) any {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.done {
+		return p.state
+	}
+	f := v.Fold()
+	if err := f.Load(s); err != nil {
+		p.err = fmt.Errorf("load view %s as of event %d: %w", v.Name, s.position, err)
+		f = v.Fold()
+	}
+	p.state, p.done = f.Publish(), true
+	return p.state
+}
+
+// failed is why the state is not to be believed, or nil.
+func (p *pastState) failed() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/bugle-fleet/bugle/journal/event"
+	"github.com/bugle-fleet/bugle/listener/wire/bounded"
 )
 
 // A View says what a view is. Its exported fields are set before [Open] and not
@@ -17,6 +18,7 @@ type View struct {
 	Fold   func() Fold  // a new, empty fold; every generation has its own
 
 	serving atomic.Pointer[generation]
+	suspect atomic.Bool // a read found what cannot be: the rows are to be verified
 }
 
 // A Fold turns events into rows. It is used by one goroutine at a time, knows no
@@ -54,23 +56,40 @@ func (v *View) Read(read func(*Snapshot) error) error {
 		return err
 	}
 	defer s.release()
-	return read(s)
+	return v.doubt(read(s))
+}
+
+// doubt has the rows verified soon if a read met what cannot be.
+func (v *View) doubt(err error) error {
+	if errors.Is(err, bounded.ErrMalformed) || errors.As(err, new(*storeError)) {
+		v.suspect.Store(true)
+	}
+	return err
 }
 
 func (v *View) acquire() (*Snapshot, error) {
 	for {
-		g := v.serving.Load()
-		switch {
-		case g == nil:
-			return nil, &readError{v.Name, ErrClosed}
-		case g == building:
-			return nil, &readError{v.Name, ErrBuilding}
+		g, err := v.generation()
+		if err != nil {
+			return nil, err
 		}
 		// A generation that was retired since hands out nothing; the next one
 		// serves already.
 		if s := g.acquire(); s != nil {
 			return s, nil
 		}
+	}
+}
+
+// generation returns the one that serves.
+func (v *View) generation() (*generation, error) {
+	switch g := v.serving.Load(); g {
+	case nil:
+		return nil, &readError{v.Name, ErrClosed}
+	case building:
+		return nil, &readError{v.Name, ErrBuilding}
+	default:
+		return g, nil
 	}
 }
 

@@ -9,15 +9,16 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/bugle-fleet/bugle/journal"
 )
 
 // A Journal is what views need of a [journal.Journal].
 type Journal interface {
-	Read(ctx context.Context, from uint64) (journal.Reader, error)
+	Timeline
 	Follow(ctx context.Context, from uint64) (journal.Reader, error)
-	Head() journal.Head
 }
 
 // Options of [Open].
@@ -26,6 +27,29 @@ type Options struct {
 	Journal Journal  // the truth
 	History [16]byte // the journal's identity; views of another are folded anew
 	Log     *slog.Logger
+
+	Window  Window
+	Keep    Keep
+	KeepOld time.Duration // how long [Views.Rollback] can return to the former generation; 0 means 7 days, less none
+	Verify  time.Duration // how often rows are compared with their sum; 0 means a day, less never
+	Notify  func(Notice)  // is told what operators should know; it must not wait for the views
+}
+
+func (o Options) orDefault() Options {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.KeepOld == 0 {
+		o.KeepOld = week
+	}
+	if o.Verify == 0 {
+		o.Verify = 24 * time.Hour
+	}
+	if o.Notify == nil {
+		o.Notify = func(Notice) {}
+	}
+	o.Window, o.Keep = o.Window.orDefault(), o.Keep.orDefault()
+	return o
 }
 
 // ErrLocked is wrapped by the error of [Open] if another process has the folder.
@@ -37,15 +61,16 @@ type Views struct {
 	lock    *os.File
 	runners []*runner
 	closing sync.WaitGroup // of retired generations
+	deep    *deep
+	notices chan Notice
+	last    atomic.Int64 // when the last event of the journal was accepted, Unix nanoseconds, as far as is known
 }
 
 // Open opens every view where it was left. One whose folder is missing, damaged,
 // of another schema or of another history is folded anew by [Views.Run], and
 // cannot be read until it has reached what is the journal's end now.
 func Open(opt Options, views ...*View) (*Views, error) {
-	if opt.Log == nil {
-		opt.Log = slog.New(slog.DiscardHandler)
-	}
+	opt = opt.orDefault()
 	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open views: %w", err)
 	}
@@ -53,9 +78,9 @@ func Open(opt Options, views ...*View) (*Views, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open views: %w", err)
 	}
-	all := &Views{opt: opt, lock: l}
+	all := &Views{opt: opt, lock: l, deep: newDeep(opt), notices: make(chan Notice, maxNotices)}
 	for _, v := range views {
-		r := newRunner(v, opt, &all.closing)
+		r := newRunner(v, all)
 		all.runners = append(all.runners, r)
 		if err := r.open(); err != nil {
 			return nil, errors.Join(fmt.Errorf("open view %s: %w", v.Name, err), all.Close())
@@ -78,23 +103,34 @@ func (r *runner) open() error {
 	if err != nil {
 		return err
 	}
+	former, since, err := r.dir.previous()
+	if err != nil {
+		return err
+	}
+	if r.kept, err = openKept(r.dir.file(keptFolder), keptState{view: view.Name, schema: view.Schema, history: r.opt.History}, r.opt.Keep, r.log); err != nil {
+		return err
+	}
 	head := r.opt.Journal.Head().Event
+	var why error
 	if n != 0 {
-		if _, err = os.Stat(r.dir.generation(n)); err == nil {
-			r.gen, err = newGeneration(view, n, r.dir.generation(n), r.opt.History, head, false, r.log)
+		if _, why = os.Stat(r.dir.generation(n)); why == nil {
+			r.gen, why = newGeneration(view, n, r.dir.generation(n), r.opt.History, head, false, r.log)
 		}
-		if err != nil {
-			r.log.Warn("view is folded anew", "generation", n, "err", err)
+		if why != nil {
+			r.tell(Notice{Kind: Bad, Err: why})
 		}
 	}
-	if err := r.dir.sweep(n); err != nil {
+	if former != n && r.dir.has(former) {
+		r.former = retired{number: former, since: since}
+	}
+	if err := r.dir.sweep(n, r.former.number); err != nil {
 		return err
 	}
 	if r.gen != nil {
 		r.serve()
 		return nil
 	}
-	return r.build(head)
+	return r.build(head, why)
 }
 
 func validName(s string) bool {
@@ -113,30 +149,6 @@ func (v *Views) Close() error {
 	}
 	v.closing.Wait()
 	return errors.Join(err, v.lock.Close())
-}
-
-// A Status says how a view does.
-type Status struct {
-	Name       string
-	Generation uint32
-	Position   uint64 // the last event that readers see
-	Lag        uint64 // durable events behind Position
-	Rows       uint64
-	Building   bool  // it is folded for the first time and cannot be read
-	Err        error // what stopped it, or nil
-}
-
-// Status returns how each view does, in the order of [Open].
-func (v *Views) Status() []Status {
-	head := v.opt.Journal.Head().Event
-	all := make([]Status, len(v.runners))
-	for i, r := range v.runners {
-		all[i] = r.status()
-		if s := &all[i]; head > s.Position {
-			s.Lag = head - s.Position
-		}
-	}
-	return all
 }
 
 // Wait returns when every named view, or every view if none is named, holds

@@ -61,6 +61,10 @@ func addServeFlags(f *pflag.FlagSet) {
 	f.Duration("snapshot-every", d.Snapshot, "how often the listener reports presence in full")
 	f.Bool("inbox-polling", false, "look into the inbox every second; for file systems without change notification (NFS, SMB)")
 	f.Int64("max-store", d.MaxStore, "largest size of the journal in bytes")
+	f.Int64("seal-bytes", d.SealBytes, "bytes of journal after which a generation is closed and archived")
+	f.Duration("seal-age", d.SealAge, "age of its first event after which a generation is closed and archived")
+	f.Int("keep-live", d.KeepLive, "how many archived generations stay in the live store too; reading them is faster there")
+	f.Duration("check-every", d.CheckEvery, "how often the whole history is checked against its bytes on disk")
 	f.Int("per-address", d.PerAddress, "how many agents of one address may be signing in at once; raise it for a fleet behind one address")
 	f.Int64("min-free", d.MinFree, "bytes of disk to keep free: with less the site takes no new work, and goes on once there is room")
 	f.String("log-format", "text", "text or json")
@@ -69,7 +73,7 @@ func addServeFlags(f *pflag.FlagSet) {
 
 // serveKeys are the settings that a file or the environment may name.
 var serveKeys = []string{"data", "site", "listen-tcp", "listen-http", "console", "hosts", "keep-alive",
-	"snapshot-every", "inbox-polling", "max-store", "per-address", "min-free", "log-format", "log-level"}
+	"snapshot-every", "inbox-polling", "max-store", "seal-bytes", "seal-age", "keep-live", "check-every", "per-address", "min-free", "log-format", "log-level"}
 
 // clientKeys are environment variables of the administrator's commands, which a
 // shell may have set while it starts a site.

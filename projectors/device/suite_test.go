@@ -31,15 +31,20 @@ func unblocked(number uint32) *event.Event {
 	return &event.Event{Payload: &event.DeviceUnblocked{Device: number}}
 }
 
+// history brings every kind of event that the view folds.
+func history(t *testing.T) []*event.Event {
+	return []*event.Event{
+		joined(1, "alpha"), joined(2, "Beta"), discovered(1, event.Fact{Name: "os.version", Value: "12.11"}, event.Fact{Name: "empty"}),
+		blocked(2, "stolen"), joined(3, "alpha"), discovered(9, event.Fact{Name: "x", Value: "y"}), unblocked(2),
+		discovered(1, event.Fact{Name: "os.version", Value: "12.12"}), blocked(3, ""), joined(3, "gamma"),
+		discovered(3, event.Fact{Name: "cpu", Value: "4"}), blocked(8, "nobody"),
+	}
+}
+
 func TestSuite(t *testing.T) {
 	projectorstest.Run(t, projectorstest.Suite{
 		New:    func() *projectors.View { v, _ := device.New(); return v },
 		Golden: "testdata/rows.golden",
-		Events: []*event.Event{
-			joined(1, "alpha"), joined(2, "Beta"), discovered(1, event.Fact{Name: "os.version", Value: "12.11"}, event.Fact{Name: "empty"}),
-			blocked(2, "stolen"), joined(3, "alpha"), discovered(9, event.Fact{Name: "x", Value: "y"}), unblocked(2),
-			discovered(1, event.Fact{Name: "os.version", Value: "12.12"}), blocked(3, ""), joined(3, "gamma"),
-			discovered(3, event.Fact{Name: "cpu", Value: "4"}), blocked(8, "nobody"),
-		},
+		Events: history(t),
 	})
 }

@@ -12,7 +12,10 @@ import (
 	"github.com/bugle-fleet/bugle/projectors"
 )
 
-const schema = 1
+const (
+	name   = "device"
+	schema = 1
+)
 
 // MaxFacts is the largest number of facts that are kept of one device; further
 // names are left out.
@@ -21,7 +24,7 @@ const MaxFacts = 2048
 // New returns the view for [projectors.Open] and its reader.
 func New() (*projectors.View, *Reader) {
 	v := &projectors.View{
-		Name:   "device",
+		Name:   name,
 		Schema: schema,
 		Kinds:  []event.Kind{event.KindDeviceJoined, event.KindDeviceDiscovered, event.KindDeviceBlocked, event.KindDeviceUnblocked},
 		Fold:   func() projectors.Fold { return &fold{allowed: roaring.New()} },

@@ -67,26 +67,31 @@ func says(p event.Payload) *event.Event {
 	return &event.Event{Observed: at, Actor: event.Actor{Issuer: "site"}, Payload: p}
 }
 
+// history brings every kind of event that the view folds.
+func history(t *testing.T) []*event.Event {
+	return []*event.Event{
+		requested(t, 1, []uint32{1, 2, 3, 4, 300}, 4, 300),
+		results(row(1, 1, task.Sent, 1), row(1, 2, task.Sent, 1), row(1, 1, task.Delivered, 1)),
+		requested(t, 2, []uint32{1, 9}),
+		results(row(1, 1, task.Running, 2), row(2, 1, task.Delivered, 2), row(3, 1, task.Sent, 2), row(1, 7, task.Sent, 2)),
+		results(row(1, 1, task.Succeeded, 3), row(1, 3, task.Deferred, 3)),
+		says(&event.OperationExpired{Operation: opID(1)}),
+		results(row(1, 2, task.Delivered, 70), row(1, 3, task.Running, 70)),
+		says(&event.OperationCancelled{Operation: opID(2), Reason: "mistake"}),
+		says(&event.OperationClosed{Operation: opID(1)}),
+		results(row(1, 3, task.Failed, 200), row(2, 1, task.Running, 200)),
+		requested(t, 2, []uint32{5}),
+		says(&event.OperationExpired{Operation: opID(3)}),
+		requested(t, 4, []uint32{5, 6}, 6),
+		results(row(4, 5, task.NotApplicable, 3)),
+		results(row(4, 6, task.TimedOut, 3)),
+	}
+}
+
 func TestSuite(t *testing.T) {
 	projectorstest.Run(t, projectorstest.Suite{
 		New:    func() *projectors.View { v, _ := operation.New(); return v },
 		Golden: "testdata/rows.golden",
-		Events: []*event.Event{
-			requested(t, 1, []uint32{1, 2, 3, 4, 300}, 4, 300),
-			results(row(1, 1, task.Sent, 1), row(1, 2, task.Sent, 1), row(1, 1, task.Delivered, 1)),
-			requested(t, 2, []uint32{1, 9}),
-			results(row(1, 1, task.Running, 2), row(2, 1, task.Delivered, 2), row(3, 1, task.Sent, 2), row(1, 7, task.Sent, 2)),
-			results(row(1, 1, task.Succeeded, 3), row(1, 3, task.Deferred, 3)),
-			says(&event.OperationExpired{Operation: opID(1)}),
-			results(row(1, 2, task.Delivered, 70), row(1, 3, task.Running, 70)),
-			says(&event.OperationCancelled{Operation: opID(2), Reason: "mistake"}),
-			says(&event.OperationClosed{Operation: opID(1)}),
-			results(row(1, 3, task.Failed, 200), row(2, 1, task.Running, 200)),
-			requested(t, 2, []uint32{5}),
-			says(&event.OperationExpired{Operation: opID(3)}),
-			requested(t, 4, []uint32{5, 6}, 6),
-			results(row(4, 5, task.NotApplicable, 3)),
-			results(row(4, 6, task.TimedOut, 3)),
-		},
+		Events: history(t),
 	})
 }

@@ -14,12 +14,15 @@ import (
 	"github.com/bugle-fleet/bugle/projectors"
 )
 
-const schema = 1
+const (
+	name   = "operation"
+	schema = 1
+)
 
 // New returns the view for [projectors.Open] and its reader.
 func New() (*projectors.View, *Reader) {
 	v := &projectors.View{
-		Name:   "operation",
+		Name:   name,
 		Schema: schema,
 		Kinds: []event.Kind{event.KindOperationRequest, event.KindOperationCancel, event.KindOperationExpired,
 			event.KindOperationClosed, event.KindResultsReported},

@@ -33,7 +33,10 @@ type Listener struct {
 }
 
 // A Reader reads the view. It is safe for concurrent use.
-type Reader struct{ view *projectors.View }
+type Reader struct{ view projectors.Source }
+
+// At returns the reader of the view as of one event.
+func At(past *projectors.Past) *Reader { return &Reader{past.View(name)} }
 
 // At runs read and returns the number of the event that all it saw was after.
 func (r *Reader) At(read func(*Snapshot) error) (position uint64, err error) {

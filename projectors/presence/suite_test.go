@@ -41,26 +41,29 @@ func part(s *event.Source, total int, entries ...event.PresenceEntry) *event.Eve
 
 func says(p event.Payload) *event.Event { return &event.Event{Observed: minute(200), Payload: p} }
 
+// history brings every kind of event that the view folds.
+var history = []*event.Event{
+	says(&event.ListenerGranted{Listener: "AAA", Epoch: 1}),
+	says(&event.ListenerStarted{Listener: "AAA", Epoch: 1}),
+	snapshot("AAA", 1, on(1, 1), on(2, 1), on(3, 1)),
+	delta("AAA", 2, off(2, 2, event.Closed), on(4, 2)),
+	delta("BBB", 1, on(3, 3), on(5, 3)),
+	delta("AAA", 4, off(3, 4, event.TimedOut)),
+	delta("AAA", 3, on(2, 3), off(4, 3, event.SignedOut)),
+	part(bos("AAA", 1, 5, 1, 2), 2, on(1, 1)),
+	part(bos("AAA", 1, 5, 2, 2), 2, on(6, 5)),
+	says(&event.ListenerLost{Listener: "BBB", Epoch: 1}),
+	part(bos("BBB", 2, 1, 1, 2), 2, on(5, 9)),
+	delta("BBB", 9, off(5, 10, event.Closed)),
+	part(bos("BBB", 2, 1, 2, 2), 2, on(7, 9)),
+	says(&event.ListenerStopped{Listener: "AAA", Epoch: 1}),
+	part(bos("CCC", 1, 1, 1, 2), 2, on(8, 1)),
+}
+
 func TestSuite(t *testing.T) {
 	projectorstest.Run(t, projectorstest.Suite{
 		New:    func() *projectors.View { v, _ := presence.New(); return v },
 		Golden: "testdata/rows.golden",
-		Events: []*event.Event{
-			says(&event.ListenerGranted{Listener: "AAA", Epoch: 1}),
-			says(&event.ListenerStarted{Listener: "AAA", Epoch: 1}),
-			snapshot("AAA", 1, on(1, 1), on(2, 1), on(3, 1)),
-			delta("AAA", 2, off(2, 2, event.Closed), on(4, 2)),
-			delta("BBB", 1, on(3, 3), on(5, 3)),
-			delta("AAA", 4, off(3, 4, event.TimedOut)),
-			delta("AAA", 3, on(2, 3), off(4, 3, event.SignedOut)),
-			part(bos("AAA", 1, 5, 1, 2), 2, on(1, 1)),
-			part(bos("AAA", 1, 5, 2, 2), 2, on(6, 5)),
-			says(&event.ListenerLost{Listener: "BBB", Epoch: 1}),
-			part(bos("BBB", 2, 1, 1, 2), 2, on(5, 9)),
-			delta("BBB", 9, off(5, 10, event.Closed)),
-			part(bos("BBB", 2, 1, 2, 2), 2, on(7, 9)),
-			says(&event.ListenerStopped{Listener: "AAA", Epoch: 1}),
-			part(bos("CCC", 1, 1, 1, 2), 2, on(8, 1)),
-		},
+		Events: history,
 	})
 }

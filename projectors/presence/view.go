@@ -12,12 +12,15 @@ import (
 	"github.com/bugle-fleet/bugle/projectors"
 )
 
-const schema = 1
+const (
+	name   = "presence"
+	schema = 1
+)
 
 // New returns the view for [projectors.Open] and its reader.
 func New() (*projectors.View, *Reader) {
 	v := &projectors.View{
-		Name:   "presence",
+		Name:   name,
 		Schema: schema,
 		Kinds: []event.Kind{event.KindPresenceSnapshot, event.KindPresenceDelta, event.KindListenerGranted,
 			event.KindListenerStarted, event.KindListenerStopped, event.KindListenerLost},

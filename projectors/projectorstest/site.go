@@ -54,6 +54,7 @@ type Site struct {
 	Journal *journaltest.Memory
 	Views   *projectors.Views
 	Dir     string
+	Options projectors.Options // that [Site.Open] gives the views; folder, journal and history are the site's
 
 	t    testing.TB
 	stop func()
@@ -62,7 +63,13 @@ type Site struct {
 // Start opens the views in a new folder and runs them until the test ends.
 func Start(t testing.TB, views ...*projectors.View) *Site {
 	t.Helper()
-	s := &Site{t: t, Journal: NewJournal(t), Dir: t.TempDir()}
+	return StartWith(t, projectors.Options{}, views...)
+}
+
+// StartWith is [Start] with options.
+func StartWith(t testing.TB, opt projectors.Options, views ...*projectors.View) *Site {
+	t.Helper()
+	s := &Site{t: t, Journal: NewJournal(t), Dir: t.TempDir(), Options: opt}
 	s.Open(views...)
 	t.Cleanup(s.Stop)
 	return s
@@ -71,7 +78,9 @@ func Start(t testing.TB, views ...*projectors.View) *Site {
 // Open opens the views over the journal as it is and runs them.
 func (s *Site) Open(views ...*projectors.View) {
 	s.t.Helper()
-	v, err := projectors.Open(projectors.Options{Dir: s.Dir, Journal: s.Journal, History: History}, views...)
+	opt := s.Options
+	opt.Dir, opt.Journal, opt.History = s.Dir, s.Journal, History
+	v, err := projectors.Open(opt, views...)
 	check(s.t, err)
 	s.Views = v
 	ctx, cancel := context.WithCancel(context.Background())
@@ -111,6 +120,18 @@ func (s *Site) Digest(name string) (uint64, [32]byte) {
 	position, digest, err := s.Views.Digest(name)
 	check(s.t, err)
 	return position, digest
+}
+
+// DigestAt returns the digest of a view as of event n.
+func (s *Site) DigestAt(name string, n uint64) (digest [32]byte) {
+	s.t.Helper()
+	past, err := s.Views.At(s.t.Context(), n)
+	check(s.t, err)
+	check(s.t, past.View(name).Read(func(s *projectors.Snapshot) (err error) {
+		digest, err = s.Digest()
+		return err
+	}))
+	return digest
 }
 
 func check(t testing.TB, err error) {

@@ -35,6 +35,8 @@ func Run(t *testing.T, s Suite) {
 	t.Run("restart at every event", func(t *testing.T) { s.testRestart(t, digests) })
 	t.Run("PL-2 deleted view", func(t *testing.T) { s.testDeleted(t, digests) })
 	t.Run("PL-3 rebuild while serving", func(t *testing.T) { s.testRebuild(t, digests) })
+	t.Run("as of every event", func(t *testing.T) { s.testPast(t, digests) })
+	t.Run("rollback", func(t *testing.T) { s.testRollback(t, digests) })
 	t.Run("gap", s.testGap)
 	t.Run("later version", s.testUnknown)
 }
@@ -145,7 +147,7 @@ func (s Suite) testRebuild(t *testing.T, digests [][32]byte) {
 	if _, got := site.Digest(view.Name); got != digests[len(digests)-1] {
 		t.Error("after the rebuilds the rows are other than they were")
 	}
-	s.testOneLeft(t, site, view)
+	s.testLeft(t, site, view, 2) // the one that serves, and the one before
 }
 
 func (s Suite) rebuild(t *testing.T, site *Site, digests [][32]byte, generation uint32) {
@@ -153,11 +155,11 @@ func (s Suite) rebuild(t *testing.T, site *Site, digests [][32]byte, generation 
 	defer cancel()
 	name := s.New().Name
 	var last, total uint64
-	got, err := site.Views.Rebuild(ctx, name, func(done, all uint64) {
-		if done < last || done > all {
-			t.Errorf("progress went from %d to %d of %d", last, done, all)
+	got, err := site.Views.Rebuild(ctx, name, func(p projectors.Progress) {
+		if p.Done < last || p.Done > p.Total {
+			t.Errorf("progress went from %d to %d of %d", last, p.Done, p.Total)
 		}
-		last, total = done, all
+		last, total = p.Done, p.Total
 	})
 	switch {
 	case err != nil:
@@ -196,13 +198,13 @@ func watch(t *testing.T, view *projectors.View, digests [][32]byte, stop <-chan 
 	}
 }
 
-// testOneLeft closes the views and looks for what former generations left.
-func (s Suite) testOneLeft(t *testing.T, site *Site, view *projectors.View) {
+// testLeft closes the views and counts the generations that are left.
+func (s Suite) testLeft(t *testing.T, site *Site, view *projectors.View, want int) {
 	site.Stop()
 	left, err := filepath.Glob(filepath.Join(site.Dir, view.Name, "0*"))
 	check(t, err)
-	if len(left) != 1 {
-		t.Errorf("generations left: %v", left)
+	if len(left) != want {
+		t.Errorf("generations left: %v, want %d", left, want)
 	}
 }
 

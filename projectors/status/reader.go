@@ -89,7 +89,10 @@ type Quarantined struct {
 }
 
 // A Reader reads the view. It is safe for concurrent use.
-type Reader struct{ view *projectors.View }
+type Reader struct{ view projectors.Source }
+
+// At returns the reader of the view as of one event.
+func At(past *projectors.Past) *Reader { return &Reader{past.View(name)} }
 
 // Messages returns at most limit messages, newest first, of events below before;
 // 0 begins with the newest. With severities, only messages of these are returned.

@@ -10,7 +10,10 @@ import (
 	"github.com/bugle-fleet/bugle/projectors"
 )
 
-const schema = 1
+const (
+	name   = "status"
+	schema = 2 // since 2 with messages of the site itself
+)
 
 // How many of each are kept.
 const (
@@ -23,9 +26,9 @@ const (
 // New returns the view for [projectors.Open] and its reader.
 func New() (*projectors.View, *Reader) {
 	v := &projectors.View{
-		Name:   "status",
+		Name:   name,
 		Schema: schema,
-		Kinds: []event.Kind{event.KindStatusMessage, event.KindListenerGranted, event.KindListenerStarted,
+		Kinds: []event.Kind{event.KindStatusMessage, event.KindSiteMessage, event.KindListenerGranted, event.KindListenerStarted,
 			event.KindListenerStopped, event.KindListenerLost, event.KindSignInFailed, event.KindLoginFailed,
 			event.KindFileQuarantined, event.KindFileRequeued, event.KindRecordQuarantined,
 			event.KindPresenceSnapshot, event.KindPresenceDelta, event.KindResultsReported, event.KindDeviceDiscovered},
@@ -80,12 +83,9 @@ func (f *fold) Apply(b *projectors.Batch, e *event.Event) error {
 	}
 	switch p := e.Payload.(type) {
 	case *event.StatusMessage:
-		m := Message{Event: e.Number, Accepted: e.Accepted, Observed: e.Observed, Component: p.Component,
-			Number: p.Message, Severity: p.Severity, Device: p.Device, Text: p.Text}
-		if e.Source != nil {
-			m.Listener = e.Source.Listener
-		}
-		return f.messages.add(b, e.Number, m.encode)
+		return f.message(b, e, Message{Component: p.Component, Number: p.Message, Severity: p.Severity, Device: p.Device, Text: p.Text})
+	case *event.SiteMessage:
+		return f.message(b, e, Message{Component: p.Component, Number: p.Message, Severity: p.Severity, Text: p.Text})
 	case *event.SignInFailed:
 		return f.refuse(b, e, p.Where, p.Address, p.Reason, p.Count)
 	case *event.LoginFailed:
@@ -98,6 +98,14 @@ func (f *fold) Apply(b *projectors.Batch, e *event.Event) error {
 		return f.requeue(b, e, p.Name)
 	}
 	return f.listener(b, e)
+}
+
+func (f *fold) message(b *projectors.Batch, e *event.Event, m Message) error {
+	m.Event, m.Accepted, m.Observed = e.Number, e.Accepted, e.Observed
+	if e.Source != nil {
+		m.Listener = e.Source.Listener
+	}
+	return f.messages.add(b, e.Number, m.encode)
 }
 
 // heard takes note that a listener lives.

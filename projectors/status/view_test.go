@@ -157,3 +157,13 @@ func TestSignInFailures(t *testing.T) {
 		t.Errorf("%d failures, %v", len(all), err)
 	}
 }
+
+func TestSiteMessage(t *testing.T) {
+	s, r := start(t)
+	n := s.Append(says(&event.SiteMessage{Component: "journal", Message: 3002, Severity: event.Warning, Text: "a check found damage"}))
+	got, err := r.Messages(0, 10, event.Warning)
+	if err != nil || len(got) != 1 || got[0] != (status.Message{Event: n, Accepted: got[0].Accepted, Observed: at, Component: "journal",
+		Number: 3002, Severity: event.Warning, Text: "a check found damage"}) {
+		t.Errorf("messages are %+v, %v", got, err)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -69,6 +70,7 @@ type request struct {
 	key    string // idempotency key
 	last   string // last event id, of a stream
 	stream bool
+	event  *uint64 // where the event goes that the answer is as of
 }
 
 func (c *client) get(ctx context.Context, path string, query url.Values, out any) error {
@@ -95,7 +97,10 @@ func (c *client) call(ctx context.Context, r request, out any) error {
 	case len(b) > maxAnswer:
 		return fmt.Errorf("read answer of %s: more than %d bytes", c.at.base.Host, maxAnswer)
 	}
-	if err := json.Unmarshal(b, out); err != nil {
+	if r.event != nil {
+		*r.event, _ = strconv.ParseUint(response.Header.Get(console.HeaderEvent), 10, 64)
+	}
+	if err := unmarshal(b, out); err != nil {
 		return fmt.Errorf("read answer of %s: it is not of bugle's API (%w)", c.at.base.Host, err)
 	}
 	return nil

@@ -20,6 +20,7 @@ func Commands(o *Options) []*cobra.Command {
 	all := []*cobra.Command{
 		tokenCommand(o), devicesCommand(o), pushCommand(o), opsCommand(o), traceCommand(o),
 		policyCommand(o), statusCommand(o), inboxCommand(o), journalCommand(o), viewsCommand(o),
+		backupCommand(o), restoreCommand(o), replayCommand(o),
 	}
 	for _, c := range all {
 		prepare(c)

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -68,6 +69,7 @@ func devicesList(o *Options) *cobra.Command {
 	var online, offline bool
 	var name string
 	var limit int
+	var past pastFlag
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List devices with their presence",
@@ -78,13 +80,14 @@ replaced, listener-stopped, listener-lost, blocked, not-in-snapshot, or never-se
 it has never connected.`,
 		Example: `  bugle devices list --offline
   bugle devices list -o json | jq '.[] | select(.reason == "timed-out") | .name'
+  bugle devices list --online --at 2h
   bugle devices list -o csv > devices.csv`,
 		Args: exactly(),
 		RunE: o.with(func(s *session, _ []string) error {
 			if online && offline {
 				return usage("--online and --offline exclude each other")
 			}
-			if err := checkLimit(limit); err != nil {
+			if err := errors.Join(checkLimit(limit), past.check()); err != nil {
 				return err
 			}
 			which := ""
@@ -94,7 +97,7 @@ it has never connected.`,
 			rows := pages(func(next string) ([]deviceRow, string, error) {
 				var page console.DevicePage
 				q := query("after", next, "limit", limited(limit), "online", which, "name", name)
-				err := s.client.get(s.ctx, console.PathDevices, q, &page)
+				err := s.getAs(s.ctx, &past, console.PathDevices, q, &page)
 				rows := make([]deviceRow, 0, len(page.Items))
 				for _, d := range page.Items {
 					rows = append(rows, newDeviceRow(d))
@@ -107,23 +110,28 @@ it has never connected.`,
 	c.Flags().BoolVar(&online, "online", false, "only those that are online")
 	c.Flags().BoolVar(&offline, "offline", false, "only those that are not")
 	c.Flags().StringVar(&name, "name", "", "only those whose name contains this")
+	past.add(c)
 	limitFlag(c, &limit, 0)
 	return c
 }
 
 func devicesShow(o *Options) *cobra.Command {
-	return &cobra.Command{
+	var past pastFlag
+	c := &cobra.Command{
 		Use:   "show DEVICE",
 		Short: "Show a device and what is known of it",
 		Long: `Show a device, its presence, and the facts that discovery has collected of it.
 
 Facts come with the operation discovery.collect; before the first one there are none.`,
-		Example:           "  bugle devices show 42\n  bugle devices show PC-0042 -o json",
+		Example:           "  bugle devices show 42\n  bugle devices show PC-0042 --at 2026-12-24T18:00:00Z -o json",
 		Args:              exactly("DEVICE"),
 		ValidArgsFunction: onlyFirst(o.complete(deviceNames)),
 		RunE: o.with(func(s *session, args []string) error {
+			if err := past.check(); err != nil {
+				return err
+			}
 			var d console.DeviceReply
-			if err := s.client.get(s.ctx, console.Path(console.PathDevice, args[0]), nil, &d); err != nil {
+			if err := s.getAs(s.ctx, &past, console.Path(console.PathDevice, args[0]), nil, &d); err != nil {
 				return err
 			}
 			fields := []field{
@@ -140,6 +148,8 @@ Facts come with the operation discovery.collect; before the first one there are 
 			return nil
 		}),
 	}
+	past.add(c)
+	return c
 }
 
 func devicesBlock(o *Options) *cobra.Command {

@@ -26,6 +26,17 @@
 // characters are shown as question marks. --quiet leaves results and errors, and
 // of what was created only its id.
 //
+// # The past
+//
+// --at shows what a command shows as of an event: its number, an instant by
+// RFC 3339, or a time back from now such as 2h or 7d. All pages of one answer are
+// as of the same event, which is noted on stderr. --from and --to of the journal's
+// commands take the same words.
+//
+// "journal export" writes a file beside (FILE.part) and renames it once it is whole;
+// if it breaks off, the part stays and the error says where to go on. There, and in
+// "journal consistency", --output (-o) is a file and no format.
+//
 // # Questions
 //
 // "push --all", a push for more than 50 devices, and "devices block" ask on a
@@ -43,6 +54,7 @@
 // # Trying again
 //
 // A push carries an idempotency key, one per call of the command, and is sent again
-// if no answer came: it cannot happen twice. Watching and following go on where
-// they were when the connection comes back. Nothing else is sent twice.
+// if no answer came: it cannot happen twice. So does the announcement of an export.
+// Watching, following and reading events go on where they were when the connection
+// comes back. Nothing else is sent twice.
 package admin

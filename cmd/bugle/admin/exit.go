@@ -77,7 +77,22 @@ func exactly(names ...string) cobra.PositionalArgs {
 		case len(args) > len(names):
 			return usage("%q is one argument too many: %s", args[len(names)], c.UseLine())
 		}
+		for i, name := range names {
+			if args[i] == "" {
+				return usage("%s is empty: %s", name, c.UseLine())
+			}
+		}
 		return nil
+	}
+}
+
+// between takes at least so many arguments, and at most as many as there are names.
+func between(least int, names ...string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) < least {
+			return usage("%s is missing: %s", names[len(args)], c.UseLine())
+		}
+		return atMost(names...)(c, args)
 	}
 }
 

@@ -28,16 +28,20 @@ var fileColumns = []column[console.QuarantinedFile]{
 }
 
 func inboxStatus(o *Options) *cobra.Command {
-	return &cobra.Command{
+	var past pastFlag
+	c := &cobra.Command{
 		Use:   "status",
 		Short: "Show counters and the files that are quarantined",
 		Long: `Show the inbox's counters since the site started, and the files that are quarantined, with
-the reason. CSV has the files only.`,
+the reason. CSV has the files only. With --at there are no counters: they are of now.`,
 		Example: "  bugle inbox status\n  bugle inbox status -o json | jq .quarantined",
 		Args:    exactly(),
 		RunE: o.with(func(s *session, _ []string) error {
+			if err := past.check(); err != nil {
+				return err
+			}
 			var r console.InboxReply
-			if err := s.client.get(s.ctx, console.PathInbox, nil, &r); err != nil {
+			if err := s.getAs(s.ctx, &past, console.PathInbox, nil, &r); err != nil {
 				return err
 			}
 			switch s.out.format {
@@ -47,8 +51,10 @@ the reason. CSV has the files only.`,
 			case "csv":
 				return list(s.out, fileColumns, all(r.Quarantined))
 			}
-			s.out.fields(statFields(r.Stats))
-			s.out.printf("\n")
+			if past.text == "" {
+				s.out.fields(statFields(r.Stats))
+				s.out.printf("\n")
+			}
 			if len(r.Quarantined) == 0 {
 				s.out.printf("No file is quarantined.\n")
 				return nil
@@ -56,6 +62,8 @@ the reason. CSV has the files only.`,
 			return list(s.out, fileColumns, all(r.Quarantined))
 		}),
 	}
+	past.add(c)
+	return c
 }
 
 // statFields is the counters, by name.

@@ -1,13 +1,11 @@
 package admin
 
 import (
-	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"github.com/bugle-fleet/bugle/console"
-	"github.com/bugle-fleet/bugle/journal/event"
 )
 
 func journalCommand(o *Options) *cobra.Command {
@@ -17,13 +15,12 @@ func journalCommand(o *Options) *cobra.Command {
 		Long: `Read the history of the site: everything that happened is an event, numbered from 1
 without a hole.`,
 		Example: "  bugle journal tail --follow\n  bugle journal show 4711\n  bugle journal prove 4711 > event.proof",
-	}, journalTail(o), journalShow(o), journalHead(o), journalCheckpoint(o), journalProve(o), journalCheck())
+	}, journalTail(o), journalShow(o), journalHead(o), journalCheckpoint(o), journalProve(o), journalCheck(), journalConsistency(o), journalExport(o), journalVerify(o), journalSalvage(o))
 }
 
 type tailFlags struct {
+	eventFilter
 	limit  int
-	from   uint64
-	kinds  []string
 	follow bool
 
 	limitGiven func() bool
@@ -38,22 +35,22 @@ func journalTail(o *Options) *cobra.Command {
 --limit is given). With --follow the command stays and shows what happens, until Ctrl-C;
 if the connection breaks it goes on where it was.
 
+` + filterHelp + `
+
 The table shows what an event says in brief; -o jsonl has all of it. With --follow the
 outputs are table, jsonl and csv.`,
 		Example: `  bugle journal tail -n 50
   bugle journal tail --follow --kind operation.requested,results.reported
-  bugle journal tail --from 1 -o jsonl > history.jsonl`,
+  bugle journal tail --from 2h --actor admin
+  bugle journal tail --from 2026-12-24T18:00:00Z --to 2026-12-24T19:00:00Z --device PC-0042
+  bugle journal tail --from 1 --kind operation.,policy.changed -o jsonl > decisions.jsonl`,
 		Args: exactly(),
 		RunE: o.with(func(s *session, _ []string) error { return s.tail(f) }),
 	}
 	c.Flags().IntVarP(&f.limit, "limit", "n", 10, "show at most so many events before what --follow shows")
-	c.Flags().Uint64Var(&f.from, "from", 0, "begin with this event, not with the last ones")
-	c.Flags().StringSliceVar(&f.kinds, "kind", nil, "only events of this kind; may be repeated")
+	f.add(c, o)
 	c.Flags().BoolVarP(&f.follow, "follow", "f", false, "stay and show what happens")
 	f.limitGiven = func() bool { return c.Flags().Changed("limit") }
-	kinds := mapped(event.Kinds(), func(k event.Kind) string { return string(k) })
-	slices.Sort(kinds)
-	c.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(kinds, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
 
@@ -61,19 +58,16 @@ func (f *tailFlags) check(s *session) error {
 	switch {
 	case f.limit < 0:
 		return usage("--limit: %d is less than 0", f.limit)
-	case f.from == 0 && f.limit > maxTail:
+	case f.from == "" && f.limit > maxTail:
 		return usage("--limit: at most the last %d events are shown; use --from for more", maxTail)
-	case f.from > 0 && f.follow && f.limitGiven():
+	case f.follow && f.to != "":
+		return usage("--follow shows what happens from now on, and --to ends before that: leave one of them out")
+	case f.from != "" && f.follow && f.limitGiven():
 		return usage("--follow goes on from --from without a hole, which --limit would make")
 	case f.follow && s.out.format == "json":
 		return usage("with --follow there is no end at which JSON could be closed: use -o jsonl")
 	}
-	for _, k := range f.kinds {
-		if _, ok := event.AppenderOf(event.Kind(k)); !ok {
-			s.note("This bugle does not know events of kind %q; the site may.", k)
-		}
-	}
-	return nil
+	return f.eventFilter.check(s)
 }
 
 // maxTail is the largest number of last events; more are read with --from.
@@ -97,9 +91,13 @@ func (s *session) tail(f *tailFlags) error {
 
 func journalShow(o *Options) *cobra.Command {
 	return &cobra.Command{
-		Use:     "show N",
-		Short:   "Show one event",
-		Long:    "Show the event with number N: who made it happen, which file said so, and all it says.",
+		Use:   "show N",
+		Short: "Show one event",
+		Long: `Show the event with number N: who made it happen and from where, which file said so, when it
+was observed and when the journal accepted it (and the difference, if it is large), why, and
+all it says. Of an event that changes what an administrator defines or owns (the policy, a
+blocked device, a token, an operation, a quarantined file, a view) it also shows the state
+of the thing right before and right after.`,
 		Example: "  bugle journal show 4711 -o json",
 		Args:    exactly("N"),
 		RunE: o.with(func(s *session, args []string) error {
@@ -108,18 +106,34 @@ func journalShow(o *Options) *cobra.Command {
 				return usage("%q is not the number of an event", args[0])
 			}
 			var e console.Event
-			if err := s.client.get(s.ctx, console.Path(console.PathEvent, strconv.FormatUint(n, 10)), nil, &e); err != nil {
+			if err := s.client.get(s.ctx, console.Path(console.PathEvent, strconv.FormatUint(n, 10)), query("change", "true"), &e); err != nil {
 				return err
 			}
 			fields := eventFields(e)
 			if !s.out.table() {
-				s.out.object(e, append(fields, field{"Payload", "payload", compact(e.Payload)}))
+				change := changeOf(e)
+				s.out.object(e, append(fields, field{"Payload", "payload", compact(e.Payload)}, field{"Changed", "changed", change.Of},
+					field{"Before", "before", compact(change.Before)}, field{"After", "after", compact(change.After)}))
 				return nil
 			}
 			s.out.fields(fields)
 			s.out.printf("\n%s", encoded(e.Payload, "", "  "))
+			s.showChange(e.Change)
 			return nil
 		}),
+	}
+}
+
+func (s *session) showChange(c *console.Change) {
+	if c == nil {
+		return
+	}
+	s.out.printf("\nChanged: %s\n", clean(c.Of))
+	if c.Before != nil || c.After != nil {
+		s.out.printf("\nBefore:\n%s\nAfter:\n%s", encoded(c.Before, "", "  "), encoded(c.After, "", "  "))
+	}
+	if c.Note != "" {
+		s.out.printf("\n%s\n", clean(c.Note))
 	}
 }
 

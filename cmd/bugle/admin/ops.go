@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"errors"
 	"strings"
 	"time"
 
@@ -60,6 +61,7 @@ func status(o console.Operation) string {
 
 func opsList(o *Options) *cobra.Command {
 	var limit int
+	var past pastFlag
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List operations, newest first",
@@ -69,23 +71,25 @@ rest). Together they are the targets.`,
 		Example: "  bugle ops list --limit 100\n  bugle ops list --limit 0 -o csv > operations.csv",
 		Args:    exactly(),
 		RunE: o.with(func(s *session, _ []string) error {
-			if err := checkLimit(limit); err != nil {
+			if err := errors.Join(checkLimit(limit), past.check()); err != nil {
 				return err
 			}
 			operations := pages(func(next string) ([]console.Operation, string, error) {
 				var page console.OperationPage
-				err := s.client.get(s.ctx, console.PathOperations, query("before", next, "limit", limited(limit)), &page)
+				err := s.getAs(s.ctx, &past, console.PathOperations, query("before", next, "limit", limited(limit)), &page)
 				return page.Items, page.Next, err
 			})
 			return list(s.out, operationColumns, first(limit, operations))
 		}),
 	}
+	past.add(c)
 	limitFlag(c, &limit, 20)
 	return c
 }
 
 func opsShow(o *Options) *cobra.Command {
-	return &cobra.Command{
+	var past pastFlag
+	c := &cobra.Command{
 		Use:   "show ID",
 		Short: "Show an operation with the count of every state and its latencies",
 		Long: `Show an operation: what was asked for, by whom and why, how many devices are in which
@@ -98,14 +102,20 @@ percentile, slowest).`,
 			if err := operationID(args[0]); err != nil {
 				return err
 			}
-			op, err := s.operation(s.ctx, args[0], 0)
-			if err != nil {
+			if err := past.check(); err != nil {
 				return err
 			}
+			op := new(console.OperationReply)
+			if err := s.getAs(s.ctx, &past, console.Path(console.PathOperation, args[0]), nil, op); err != nil {
+				return err
+			}
+			op.States = everyState(op.States)
 			s.showOperation(op)
 			return nil
 		}),
 	}
+	past.add(c)
+	return c
 }
 
 func (s *session) showOperation(op *console.OperationReply) {
@@ -214,6 +224,7 @@ var targetColumns = []column[console.Target]{
 func opsDevices(o *Options) *cobra.Command {
 	var which string
 	var limit int
+	var past pastFlag
 	names := mapped(task.States, task.State.String)
 	c := &cobra.Command{
 		Use:   "devices ID",
@@ -231,13 +242,13 @@ The table cuts long texts; the other outputs have them whole.`,
 			if _, ok := task.ParseState(which); which != "" && !ok {
 				return usage("--state: %q is none of %s", which, strings.Join(names, ", "))
 			}
-			if err := checkLimit(limit); err != nil {
+			if err := errors.Join(checkLimit(limit), past.check()); err != nil {
 				return err
 			}
 			targets := pages(func(next string) ([]console.Target, string, error) {
 				var page console.TargetPage
 				q := query("state", which, "after", next, "limit", limited(limit))
-				err := s.client.get(s.ctx, console.Path(console.PathOperationDevices, args[0]), q, &page)
+				err := s.getAs(s.ctx, &past, console.Path(console.PathOperationDevices, args[0]), q, &page)
 				return page.Items, number(page.Next), err
 			})
 			return list(s.out, targetColumns, first(limit, targets))
@@ -245,6 +256,7 @@ The table cuts long texts; the other outputs have them whole.`,
 	}
 	c.Flags().StringVar(&which, "state", "", "only those in this state")
 	c.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
+	past.add(c)
 	limitFlag(c, &limit, 0)
 	return c
 }

@@ -34,6 +34,7 @@ type Options struct {
 	terminal func(stream any) bool
 	wait     func(ctx context.Context, d time.Duration) error
 	zone     *time.Location // of times in tables
+	clock    func() time.Time
 }
 
 // formats are what --output may be.
@@ -98,6 +99,13 @@ func (o *Options) pause(ctx context.Context, d time.Duration) error {
 	case <-time.After(d):
 		return nil
 	}
+}
+
+func (o *Options) time() time.Time {
+	if o.clock != nil {
+		return o.clock()
+	}
+	return time.Now()
 }
 
 // wantsColour follows no-color.org.

@@ -372,11 +372,11 @@ const (
 // colourOf is the colour of a state, a severity or a component's state.
 func colourOf(s string) string {
 	switch s {
-	case task.Succeeded.String(), "started", "online":
+	case task.Succeeded.String(), "started", "online", "serving":
 		return green
 	case task.Failed.String(), task.Refused.String(), task.TimedOut.String(), task.Expired.String(), task.Lost.String(), "error":
 		return red
-	case task.Running.String(), task.Deferred.String(), "warning":
+	case task.Running.String(), task.Deferred.String(), "warning", "lagging", "building":
 		return yellow
 	}
 	return ""

@@ -23,21 +23,27 @@ then; 'bugle push policy.machine --all' makes them do it now.`,
 }
 
 func policyShow(o *Options) *cobra.Command {
-	return &cobra.Command{
+	var past pastFlag
+	c := &cobra.Command{
 		Use:     "show",
 		Short:   "Show the settings of all agents",
 		Long:    "Show the settings of all agents. 0 and an empty list mean: the agent's own default.",
 		Example: "  bugle policy show -o json",
 		Args:    exactly(),
 		RunE: o.with(func(s *session, _ []string) error {
-			p, err := s.policy()
-			if err != nil {
+			if err := past.check(); err != nil {
+				return err
+			}
+			var p console.PolicyReply
+			if err := s.getAs(s.ctx, &past, console.PathPolicy, nil, &p); err != nil {
 				return err
 			}
 			s.showPolicy(p)
 			return nil
 		}),
 	}
+	past.add(c)
+	return c
 }
 
 func (s *session) policy() (p console.PolicyReply, err error) {

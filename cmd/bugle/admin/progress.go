@@ -59,6 +59,16 @@ func (p *Progress) Done() {
 	p.done = true
 }
 
+// clear takes the line of the bar away; the next one is drawn anew.
+func (p *Progress) clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.terminal && p.last != "" && !p.done {
+		fmt.Fprint(p.w, "\r\x1b[K")
+		p.last = ""
+	}
+}
+
 // show draws done of total units and a text.
 func (p *Progress) show(done, total int, unit, text string) {
 	p.mu.Lock()

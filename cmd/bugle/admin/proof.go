@@ -72,7 +72,8 @@ site's public key can check it with 'bugle journal check', without a server.`,
 }
 
 func journalCheck() *cobra.Command {
-	var key, keyFile string
+	var key keyFlags
+	var older, newer string
 	c := &cobra.Command{
 		Use:   "check PROOF",
 		Short: "Check a proof, without a server",
@@ -80,17 +81,28 @@ func journalCheck() *cobra.Command {
 nothing but the site's public key (--key or --key-file), as 'bugle journal checkpoint -o
 json' shows it; the key must have come over a way that you trust, not with the proof.
 
-It ends with 0 if the event is in the history that was signed, with 1 if not.`,
-		Example: "  bugle journal check event-4711.proof --key-file head.key",
-		Args:    exactly("PROOF"),
+With --older and --newer, two checkpoints, PROOF is one of 'bugle journal consistency': it
+shows that all that the older one covers is the beginning of what the newer one covers.
+
+It ends with 0 if the event is in the history that was signed, or the history goes on from
+the older checkpoint, and with 1 if not.`,
+		Example: `  bugle journal check event-4711.proof --key-file head.key
+  bugle journal check friday.proof --older monday.txt --newer friday.checkpoint --key-file head.key`,
+		Args: exactly("PROOF"),
 		RunE: func(c *cobra.Command, args []string) error {
-			origin, public, err := readVerifierKey(key, keyFile)
+			if (older == "") != (newer == "") {
+				return usage("a proof of consistency needs both --older and --newer")
+			}
+			origin, public, err := key.read()
 			if err != nil {
 				return err
 			}
 			proof, err := readProof(c.InOrStdin(), args[0])
 			if err != nil {
 				return err
+			}
+			if older != "" {
+				return checkConsistency(c.OutOrStdout(), proof, older, newer, public, origin)
 			}
 			e, signed, err := tree.Check(proof, public, origin)
 			if err != nil {
@@ -101,8 +113,9 @@ It ends with 0 if the event is in the history that was signed, with 1 if not.`,
 			return nil
 		},
 	}
-	c.Flags().StringVar(&key, "key", "", "the site's public key, ORIGIN+ID+BASE64")
-	c.Flags().StringVar(&keyFile, "key-file", "", "file that holds it")
+	key.add(c)
+	c.Flags().StringVar(&older, "older", "", "file of the older checkpoint, for a proof of consistency")
+	c.Flags().StringVar(&newer, "newer", "", "file of the newer checkpoint, for a proof of consistency")
 	return c
 }
 

@@ -100,6 +100,9 @@ func (s *fakeSite) serve(w http.ResponseWriter, r *http.Request) {
 		s.t.Errorf("the site has no answer for %s", call)
 	}
 	_ = h
+	if at := r.URL.Query().Get(console.QueryAt); at != "" {
+		w.Header().Set(console.HeaderEvent, "17")
+	}
 	s.mux.ServeHTTP(w, r)
 }
 
@@ -148,6 +151,7 @@ type run struct {
 	terminal bool // stdin, stdout and stderr are one
 	stdin    string
 	ctx      context.Context
+	clock    func() time.Time
 }
 
 type result struct {
@@ -162,6 +166,7 @@ func (r run) bugle(args ...string) result {
 		terminal: func(any) bool { return r.terminal },
 		wait:     func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
 		zone:     time.UTC,
+		clock:    r.clock,
 	}
 	root := &cobra.Command{Use: "bugle", SilenceErrors: true}
 	o.AddFlags(root.PersistentFlags())
@@ -313,6 +318,7 @@ func history(n int) []console.Event {
 	events := make([]console.Event, n)
 	for i := range events {
 		e := console.Event{Number: uint64(i + 1), Accepted: at("10:00:00").Add(time.Duration(i) * time.Millisecond), Kind: "presence.delta",
+			Who: "listener BGB", Where: "file F of listener BGB", Observed: ptr(at("09:59:00")), Delay: 60 + float64(i)/1000,
 			Actor:   console.EventActor{Issuer: "listener", Subject: "BGB"},
 			Source:  &console.EventSource{Listener: "BGB", Epoch: 1, File: "BOS", Number: uint64(i + 1), Part: 1, Of: 1, Digest: "00ff"},
 			Payload: map[string]any{"entries": []any{map[string]any{"device": i}}}}
@@ -326,7 +332,9 @@ func history(n int) []console.Event {
 				"targets": map[string]any{"count": 3}, "task": map[string]any{"kind": "scan.quick", "site": "P01"}, "odd": map[string]any{}, "nothing": nil}
 		}
 		if i%4 == 0 {
-			e.Kind, e.Source = "device.blocked", nil
+			e.Kind, e.Source, e.Who, e.Where, e.Why = "device.blocked", nil, "administrator admin", "address 127.0.0.1", "=lost, \"it\""
+			e.Observed, e.Delay = nil, 0
+			e.Change = &console.Change{Of: "device 17", Before: map[string]any{"blocked": false}, After: map[string]any{"blocked": true}}
 			e.Actor = console.EventActor{Issuer: "local", Subject: "admin", Address: "127.0.0.1"}
 			e.Payload = map[string]any{"device": i, "reason": "lost <it>"}
 		}
@@ -335,25 +343,57 @@ func history(n int) []console.Event {
 	return events
 }
 
-// eventList serves a history as the console does, at most ten events a call.
+// eventList serves a history as the console does, at most ten events a call. A
+// moment that is no number stands for event 20.
 func eventList(all []console.Event) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
-		from, _ := strconv.ParseUint(q.Get("from"), 10, 64)
-		page := console.EventPage{Items: []console.Event{}, Event: uint64(len(all))}
+		number := func(name string, def uint64) uint64 {
+			if q.Get(name) == "" {
+				return def
+			}
+			if n, err := strconv.ParseUint(q.Get(name), 10, 64); err == nil {
+				return n
+			}
+			return 20
+		}
+		page := console.EventPage{Items: []console.Event{}, Event: uint64(len(all)), From: number("from", 1), To: number("to", uint64(len(all)))}
 		for _, e := range all {
-			if e.Number < from {
+			if e.Number < page.From || e.Number > page.To {
 				continue
 			}
 			if len(page.Items) == 10 {
 				page.Next = e.Number
 				break
 			}
-			if kinds := q.Get("kind"); kinds == "" || slices.Contains(strings.Split(kinds, ","), e.Kind) {
-				page.Items = append(page.Items, e)
+			wanted := func(kind string) bool {
+				return kind == e.Kind || strings.HasSuffix(kind, ".") && strings.HasPrefix(e.Kind, kind)
 			}
+			if kinds := q.Get("kind"); kinds != "" && !slices.ContainsFunc(strings.Split(kinds, ","), wanted) {
+				continue
+			}
+			if q.Get("change") == "" {
+				e.Change = nil
+			}
+			page.Items = append(page.Items, e)
 		}
 		answer(page)(w, r)
+	}
+}
+
+// exportOf answers that a copy will be taken of a history of n events.
+func exportOf(n uint64) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var in console.ExportRequest
+		json.NewDecoder(r.Body).Decode(&in)
+		reply := console.ExportReply{From: 1, To: n, Event: n + 1}
+		if in.From != "" {
+			reply.From, _ = strconv.ParseUint(in.From, 10, 64)
+		}
+		if in.To != "" {
+			reply.To, _ = strconv.ParseUint(in.To, 10, 64)
+		}
+		answer(reply)(w, r)
 	}
 }
 

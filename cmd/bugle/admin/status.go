@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -30,7 +31,8 @@ var componentColumns = []column[console.Component]{
 }
 
 func statusComponents(o *Options) *cobra.Command {
-	return &cobra.Command{
+	var past pastFlag
+	c := &cobra.Command{
 		Use:   "components",
 		Short: "List the listeners as the site sees them",
 		Long: `List the listeners as the site sees them: granted (known, and not started yet), started,
@@ -39,13 +41,18 @@ was heard last.`,
 		Example: "  bugle status components -o json",
 		Args:    exactly(),
 		RunE: o.with(func(s *session, _ []string) error {
+			if err := past.check(); err != nil {
+				return err
+			}
 			var components console.ComponentList
-			if err := s.client.get(s.ctx, console.PathComponents, nil, &components); err != nil {
+			if err := s.getAs(s.ctx, &past, console.PathComponents, nil, &components); err != nil {
 				return err
 			}
 			return list(s.out, componentColumns, all(components.Items))
 		}),
 	}
+	past.add(c)
+	return c
 }
 
 var messageColumns = []column[console.Message]{
@@ -61,6 +68,7 @@ var messageColumns = []column[console.Message]{
 func statusMessages(o *Options) *cobra.Command {
 	var limit int
 	var severity string
+	var past pastFlag
 	severities := []string{"info", "warning", "error"}
 	c := &cobra.Command{
 		Use:   "messages",
@@ -70,7 +78,7 @@ stable: it says the same thing in every version.`,
 		Example: "  bugle status messages --limit 10\n  bugle status messages --severity error --limit 0 -o jsonl",
 		Args:    exactly(),
 		RunE: o.with(func(s *session, _ []string) error {
-			if err := checkLimit(limit); err != nil {
+			if err := errors.Join(checkLimit(limit), past.check()); err != nil {
 				return err
 			}
 			if severity != "" && !slices.Contains(severities, severity) {
@@ -78,7 +86,7 @@ stable: it says the same thing in every version.`,
 			}
 			messages := pages(func(next string) ([]console.Message, string, error) {
 				var page console.MessagePage
-				err := s.client.get(s.ctx, console.PathMessages, query("before", next, "limit", limited(limit), "severity", severity), &page)
+				err := s.getAs(s.ctx, &past, console.PathMessages, query("before", next, "limit", limited(limit), "severity", severity), &page)
 				return page.Items, number(page.Next), err
 			})
 			return list(s.out, messageColumns, first(limit, messages))
@@ -86,6 +94,7 @@ stable: it says the same thing in every version.`,
 	}
 	c.Flags().StringVar(&severity, "severity", "", "only info, warning or error")
 	c.RegisterFlagCompletionFunc("severity", cobra.FixedCompletions(severities, cobra.ShellCompDirectiveNoFileComp))
+	past.add(c)
 	limitFlag(c, &limit, 50)
 	return c
 }

@@ -45,7 +45,7 @@ func TestTailLooksBackFarEnough(t *testing.T) {
 			t.Errorf("tail %s shows %q, %v; want %q", args, got, r.err, want)
 		}
 	}
-	if r := (run{}).on(s, "journal", "tail", "--from", "6002"); r.code != codeFailed || !strings.Contains(r.err.Error(), "no event 6002 yet, the last one is 6000") {
+	if r := (run{}).on(s, "journal", "tail", "--from", "6002"); r.code != codeUsage || !strings.Contains(r.err.Error(), "no event 6002 yet, the last one is 6000") {
 		t.Errorf("code %d, %v", r.code, r.err)
 	}
 	if r := (run{}).on(s, "journal", "tail", "--kind", "token.created", "-o", "json"); r.stdout != "[]\n" {

@@ -1,42 +1,16 @@
 package admin
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"os"
 	"os/signal"
 	"strconv"
-	"strings"
 	"syscall"
+	"time"
 
 	"github.com/bugle-fleet/bugle/console"
 )
-
-// events is the events from number from to before number until (0 means the end)
-// that are of the kinds.
-func (s *session) events(from, until uint64, kinds []string) iter.Seq2[console.Event, error] {
-	all := pages(func(next string) ([]console.Event, string, error) {
-		if next == "" {
-			next = strconv.FormatUint(from, 10)
-		}
-		var page console.EventPage
-		q := query("from", next, "limit", strconv.Itoa(pageSize), "kind", strings.Join(kinds, ","))
-		err := s.client.get(s.ctx, console.PathEvents, q, &page)
-		if until > 0 && page.Next >= until {
-			page.Next = 0
-		}
-		return page.Items, number(page.Next), err
-	})
-	return func(yield func(console.Event, error) bool) {
-		for e, err := range all {
-			if until > 0 && e.Number >= until || !yield(e, err) {
-				return
-			}
-		}
-	}
-}
 
 // showLast shows the events that tail begins with and returns the number of the
 // first that it has not looked at.
@@ -45,42 +19,62 @@ func (s *session) showLast(f *tailFlags, out *eventPrinter) (next uint64, err er
 	if err != nil {
 		return 0, err
 	}
-	next = head.Events + 1
-	if f.from > 0 {
-		if f.from > next {
-			return 0, fmt.Errorf("read journal: there is no event %d yet, the last one is %d", f.from, head.Events)
-		}
-		left := f.limit
-		for e, err := range s.events(f.from, next, f.kinds) {
-			if err != nil {
-				return 0, err
-			}
-			if left--; left < 0 && f.limitGiven() {
-				break
-			}
-			out.show(e)
-		}
-		return next, nil
+	progress := s.scanProgress()
+	defer progress.clear()
+	if f.from == "" {
+		return head.Events + 1, s.showLastOf(f, head.Events, progress, out)
 	}
-	last, err := s.lastEvents(f.limit, next, f.kinds)
-	for _, e := range last {
+	if n, err := strconv.ParseUint(f.from, 10, 64); err == nil && n > head.Events+1 {
+		return 0, usage("--from: there is no event %d yet, the last one is %d", n, head.Events)
+	}
+	to := f.to
+	if to == "" {
+		to = number(head.Events)
+	}
+	left := f.limit
+	for e, err := range s.events(&f.eventFilter, f.from, to, progress.looked) {
+		if err != nil {
+			return 0, err
+		}
+		if left--; left < 0 && f.limitGiven() {
+			break
+		}
+		progress.clear()
 		out.show(e)
 	}
-	return next, err
+	return head.Events + 1, nil
 }
 
-// lastEvents is the last n events of the kinds before number until. It looks
+// showLastOf shows the last events up to --to.
+func (s *session) showLastOf(f *tailFlags, last uint64, progress *scanProgress, out *eventPrinter) error {
+	if f.to != "" {
+		var page console.EventPage // for the number of the event alone
+		if err := s.client.get(s.ctx, console.PathEvents, query("from", "1", "to", f.to, "limit", "1"), &page); err != nil {
+			return err
+		}
+		last = page.To
+	}
+	events, err := s.lastEvents(f, last+1, progress)
+	progress.clear()
+	for _, e := range events {
+		out.show(e)
+	}
+	return err
+}
+
+// lastEvents is the last events that are wanted before number until. It looks
 // backwards in windows that grow, for the site only reads forwards.
-func (s *session) lastEvents(n int, until uint64, kinds []string) ([]console.Event, error) {
+func (s *session) lastEvents(f *tailFlags, until uint64, progress *scanProgress) ([]console.Event, error) {
 	var found []console.Event
+	n := f.limit
 	window := uint64(n)
-	if len(kinds) > 0 {
+	if f.eventFilter.some() {
 		window = max(window, 1000)
 	}
 	for until > 1 && len(found) < n {
 		from := until - min(window, until-1)
 		var part []console.Event
-		for e, err := range s.events(from, until, kinds) {
+		for e, err := range s.events(&f.eventFilter, number(from), number(until-1), progress.looked) {
 			if err != nil {
 				return nil, err
 			}
@@ -102,10 +96,10 @@ func (s *session) showNew(f *tailFlags, next uint64, out *eventPrinter) error {
 	silent := 0
 	for {
 		r := request{method: "GET", path: console.PathEventStream,
-			query: query("from", number(next), "kind", strings.Join(f.kinds, ","))}
+			query: f.query("from", number(next))}
 		err := s.client.stream(ctx, r, func(m message) error {
 			var e console.Event
-			if err := json.Unmarshal(m.data, &e); err != nil || e.Number < next {
+			if err := unmarshal(m.data, &e); err != nil || e.Number < next {
 				return fmt.Errorf("follow journal: %q is not the next event (%v)", clean(cut(string(m.data), maxLong)), err)
 			}
 			next, silent = e.Number+1, 0
@@ -204,13 +198,15 @@ func source(f *console.EventSource) string {
 }
 
 func eventFields(e console.Event) []field {
-	fields := []field{
-		{"Number", "number", e.Number}, {"Accepted", "accepted", exact(e.Accepted)}, {"Kind", "kind", e.Kind},
-		{"Actor", "actor", actor(e.Actor)}, {"Address", "address", e.Actor.Address},
-	}
+	fields := []field{{"Number", "number", e.Number}, {"Kind", "kind", e.Kind}, {"Accepted", "accepted", exact(e.Accepted)}}
 	if e.Observed != nil {
 		fields = append(fields, field{"Observed", "observed", exact(*e.Observed)})
 	}
+	if e.Delay != 0 {
+		fields = append(fields, field{"Difference", "delaySeconds", time.Duration(e.Delay * float64(time.Second)).Round(time.Millisecond)})
+	}
+	fields = append(fields, field{"Who", "who", e.Who}, field{"From where", "where", e.Where}, field{"Why", "why", e.Why},
+		field{"Actor", "actor", actor(e.Actor)}, field{"Address", "address", e.Actor.Address})
 	if e.Source != nil {
 		fields = append(fields, field{"File", "source", source(e.Source)},
 			field{"Part", "part", fmt.Sprintf("%d of %d", e.Source.Part, e.Source.Of)})

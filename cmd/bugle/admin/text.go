@@ -55,6 +55,11 @@ func isHighControl(r rune) bool { return r >= 0x7f && r <= 0x9f }
 // what is not a scalar as JSON.
 func scalar(v any) any {
 	switch v := v.(type) {
+	case json.Number:
+		if n, err := v.Int64(); err == nil {
+			return n
+		}
+		return v.String()
 	case float64:
 		if v == float64(int64(v)) {
 			return int64(v)

@@ -26,6 +26,7 @@ func orNothing[N uint32 | uint64](n N) any {
 
 func traceCommand(o *Options) *cobra.Command {
 	var device string
+	var past pastFlag
 	c := &cobra.Command{
 		Use:   "trace ID",
 		Short: "Show the life of an operation step by step",
@@ -39,8 +40,11 @@ one before it, and which event of the journal says so ('bugle journal show N').`
 			if err := operationID(args[0]); err != nil {
 				return err
 			}
+			if err := past.check(); err != nil {
+				return err
+			}
 			var t console.TraceReply
-			err := s.client.get(s.ctx, console.Path(console.PathOperationTrace, args[0]), query("device", device), &t)
+			err := s.getAs(s.ctx, &past, console.Path(console.PathOperationTrace, args[0]), query("device", device), &t)
 			if err != nil {
 				return err
 			}
@@ -57,5 +61,6 @@ one before it, and which event of the journal says so ('bugle journal show N').`
 	}
 	c.Flags().StringVar(&device, "device", "", "only the steps of this device, by number, id or name")
 	c.RegisterFlagCompletionFunc("device", o.complete(deviceNames))
+	past.add(c)
 	return c
 }

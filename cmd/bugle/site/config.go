@@ -24,6 +24,10 @@ type Config struct {
 	Snapshot   time.Duration `koanf:"snapshot-every"` // of full presence reports
 	Polling    bool          `koanf:"inbox-polling"`  // for file systems without change notification
 	MaxStore   int64         `koanf:"max-store"`      // bytes of journal
+	SealBytes  int64         `koanf:"seal-bytes"`     // of the journal, after which a generation is closed and archived
+	SealAge    time.Duration `koanf:"seal-age"`       // of a generation's first event, likewise
+	KeepLive   int           `koanf:"keep-live"`      // archived generations that stay in the live store too
+	CheckEvery time.Duration `koanf:"check-every"`    // between two checks of the whole history
 	PerAddress int           `koanf:"per-address"`    // agents of one address that may be signing in at once
 	MinFree    int64         `koanf:"min-free"`       // bytes of disk below which no new work is taken
 	Version    string        `koanf:"-"`
@@ -41,6 +45,9 @@ func Default() Config {
 		KeepAlive:  15 * time.Minute,
 		Snapshot:   5 * time.Minute,
 		MaxStore:   1 << 40,
+		SealBytes:  1 << 30,
+		SealAge:    30 * 24 * time.Hour,
+		CheckEvery: 24 * time.Hour,
 		PerAddress: 128,
 		MinFree:    128 << 20,
 	}
@@ -63,6 +70,14 @@ func (c *Config) Check() error {
 		return fmt.Errorf("per-address: %d is less than 1", c.PerAddress)
 	case c.MinFree < 0:
 		return fmt.Errorf("min-free: %d is below zero", c.MinFree)
+	case c.SealBytes < 1<<20:
+		return fmt.Errorf("seal-bytes: %d is less than 1 MiB", c.SealBytes)
+	case c.SealAge < time.Minute:
+		return fmt.Errorf("seal-age: %s is less than 1m", c.SealAge)
+	case c.KeepLive < 0:
+		return fmt.Errorf("keep-live: %d is below zero", c.KeepLive)
+	case c.CheckEvery < time.Minute:
+		return fmt.Errorf("check-every: %s is less than 1m", c.CheckEvery)
 	case c.MaxStore < 64<<20:
 		return fmt.Errorf("max-store: %d is less than 64 MiB", c.MaxStore)
 	}

@@ -43,6 +43,22 @@ func (s *Site) collectors() []prometheus.Collector {
 		}
 		return time.Since(t.Oldest).Seconds()
 	}))
+	counter("journal_checks_total", "Checks of the whole history.", func() float64 { return float64(s.upkeep.Stats().Checks) })
+	gauge("journal_last_check_seconds", "Age of the last check of the whole history, 0 before the first.", func() float64 {
+		last := s.upkeep.Stats().LastCheck
+		if last.IsZero() {
+			return 0
+		}
+		return time.Since(last).Seconds()
+	})
+	gauge("journal_damaged", "1 if the journal is damaged on the disk.", func() float64 {
+		if s.upkeep.Stats().Damaged || s.store.Damage() != nil {
+			return 1
+		}
+		return 0
+	})
+	gauge("journal_generations", "Generations, the open one included.", func() float64 { return float64(s.upkeep.Stats().Generations) })
+	gauge("journal_generations_waiting", "Closed generations that could not be archived or removed.", func() float64 { return float64(s.upkeep.Stats().Waiting) })
 	counter("inbox_files_total", "Files that the journal has.", inboxFigure(func(t inbox.Stats) float64 { return float64(t.Files) }))
 	counter("inbox_quarantined_total", "Files that were put aside.", inboxFigure(func(t inbox.Stats) float64 { return float64(t.BadFiles) }))
 	return all

@@ -7,12 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/bugle-fleet/bugle/cmd/bugle/backup"
 	"github.com/bugle-fleet/bugle/console"
 	"github.com/bugle-fleet/bugle/console/authority"
 	"github.com/bugle-fleet/bugle/console/clock"
@@ -20,7 +20,9 @@ import (
 	"github.com/bugle-fleet/bugle/inbox/box"
 	"github.com/bugle-fleet/bugle/journal"
 	"github.com/bugle-fleet/bugle/journal/jetstream"
+	"github.com/bugle-fleet/bugle/journal/lock"
 	"github.com/bugle-fleet/bugle/journal/tree"
+	"github.com/bugle-fleet/bugle/journal/upkeep"
 	"github.com/bugle-fleet/bugle/listener"
 	"github.com/bugle-fleet/bugle/listener/wire"
 	"github.com/bugle-fleet/bugle/projectors"
@@ -36,15 +38,19 @@ const listenerName = "SITE01"
 // A Site runs from [Open] to [Site.Close].
 type Site struct {
 	cfg       Config
+	unlock    func()
 	sockets   sockets
 	authority *authority.Authority
 	policies  *console.Policies
 	writes    *console.Writes
 	ledger    *inbox.Ledger
+	notes     *upkeep.Notes
 	space     *space
 	store     *jetstream.Journal
 	journal   journal.Journal // store, while the disk has room
 	tree      *tree.Tree
+	upkeep    *upkeep.Upkeep
+	notices   *notices
 	views     *projectors.Views
 	readers   readers
 	inbox     *inbox.Inbox
@@ -54,8 +60,8 @@ type Site struct {
 	server    *http.Server
 
 	// One stage each, ended by Close in the order in which they stand here.
-	consoleStage, listenerStage, inboxStage, viewStage, treeStage, storeStage, spaceStage stage
-	failed                                                                                chan error
+	consoleStage, listenerStage, inboxStage, upkeepStage, noticeStage, viewStage, treeStage, storeStage, spaceStage stage
+	failed                                                                                                          chan error
 }
 
 // readers are what the parts may ask of the views.
@@ -80,8 +86,18 @@ func Open(ctx context.Context, cfg Config) (*Site, error) {
 }
 
 func (s *Site) open(ctx context.Context) error {
-	if err := os.MkdirAll(s.cfg.Data, 0o700); err != nil {
-		return fmt.Errorf("make the site's folder: %w", err)
+	// Before anything is made: a restore goes on in a folder that holds nothing else.
+	if err := backup.Unfinished(s.cfg.Data); err != nil {
+		return err
+	}
+	if err := makeFolders(s.cfg.Data, s.boxDir()); err != nil {
+		return fmt.Errorf("make the site's folders: %w", err)
+	}
+	if err := s.lock(); err != nil {
+		return err
+	}
+	if err := backup.Unfinished(s.cfg.Data); err != nil {
+		return err // it began meanwhile
 	}
 	for _, open := range []func(context.Context) error{
 		s.openHistory, s.bind, s.openViews, s.openInbox, s.openListener, s.openConsole,
@@ -95,29 +111,54 @@ func (s *Site) open(ctx context.Context) error {
 	return s.sockets.publish(s.cfg.Data)
 }
 
+// lock takes the folder before anything in it is read or made: two that make keys
+// at once would leave some of each.
+func (s *Site) lock() (err error) {
+	s.unlock, err = lock.Take(filepath.Join(s.cfg.Data, "lock"))
+	if errors.Is(err, journal.ErrLocked) {
+		return s.inUse(err)
+	}
+	return err
+}
+
+func (s *Site) inUse(err error) error {
+	return fmt.Errorf("another process runs the site in %s: end it first, or name another folder with --data: %w", s.cfg.Data, err)
+}
+
 // openHistory opens the keys and the journal, and so takes the folder.
 func (s *Site) openHistory(ctx context.Context) (err error) {
 	if s.authority, err = authority.Open(filepath.Join(s.cfg.Data, "keys"), s.cfg.Code); err != nil {
 		return err
 	}
-	s.policies, s.writes, s.ledger = console.NewPolicies(s.authority), console.NewWrites(), inbox.NewLedger()
+	covered, err := signedHead(s.cfg.Data, s.authority.HeadPublicKey())
+	if err != nil {
+		return err
+	}
+	s.policies, s.writes, s.ledger, s.notes = console.NewPolicies(s.authority), console.NewWrites(), inbox.NewLedger(), upkeep.NewNotes()
 	s.space = newSpace(s.cfg.Data, uint64(s.cfg.MinFree), s.cfg.Log)
 	s.spaceStage.start(s, "disk space", s.space.run)
 	s.store, err = jetstream.Open(ctx, filepath.Join(s.cfg.Data, "journal"), jetstream.Options{
-		Options:  journal.Options{Folds: []journal.Fold{s.authority, s.policies, s.writes, s.ledger}},
-		Log:      s.cfg.Log.With("component", "journal"),
-		MaxStore: s.cfg.MaxStore,
+		Options:   journal.Options{Folds: []journal.Fold{s.authority, s.policies, s.writes, s.ledger, s.notes}},
+		Log:       s.cfg.Log.With("component", "journal"),
+		MaxStore:  s.cfg.MaxStore,
+		SealBytes: s.cfg.SealBytes, SealAge: s.cfg.SealAge,
+		Key: s.authority.HeadKey(), Covered: covered,
 	})
 	if errors.Is(err, journal.ErrLocked) {
-		return fmt.Errorf("another process runs the site in %s: end it first, or name another folder with --data: %w", s.cfg.Data, err)
+		return s.inUse(err)
 	}
 	if err != nil {
 		return err
 	}
 	s.journal = roomyJournal{s.store, s.space}
+	s.notices = newNotices(s.journal, s.cfg.Log.With("component", "notices"))
+	s.noticeStage.start(s, "notices", s.notices.run)
 	s.storeStage.start(s, "journal", s.watchStore)
 	s.authority.Attach(s.journal)
-	return s.openTree()
+	if err := s.openTree(); err != nil {
+		return err
+	}
+	return s.openUpkeep()
 }
 
 // openTree opens the tree over the journal, whose last checkpoint says what the
@@ -138,13 +179,20 @@ func (s *Site) openTree() (err error) {
 }
 
 // watchStore ends with an error once the journal takes no more events: what was
-// under way then is known only after a new start.
+// under way then is known only after a new start. Damage to what was written
+// earlier stops nothing, but operators are told.
 func (s *Site) watchStore(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-s.store.Failed():
-		return errors.New("a write failed and nothing more is taken; start the site again once its disk is well, nothing that was acknowledged is lost")
+	damaged := s.store.Damaged()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.store.Failed():
+			return errors.New("a write failed and nothing more is taken; start the site again once its disk is well, nothing that was acknowledged is lost")
+		case <-damaged:
+			damaged = nil
+			s.notices.damage(s.store.Damage())
+		}
 	}
 }
 
@@ -159,7 +207,9 @@ func (s *Site) bind(context.Context) (err error) {
 	return nil
 }
 
-// openViews opens the views and waits until they hold what the journal holds.
+// openViews opens the views and waits until they hold what the journal holds. A
+// view that stops before is there to be read as far as it came, and to be rebuilt.
+// Without the operations that are open, though, no listener and no clock can work.
 func (s *Site) openViews(ctx context.Context) (err error) {
 	devices, dr := device.New()
 	presences, pr := presence.New()
@@ -168,13 +218,23 @@ func (s *Site) openViews(ctx context.Context) (err error) {
 	s.readers = readers{dr, pr, or, sr}
 	s.views, err = projectors.Open(projectors.Options{
 		Dir: filepath.Join(s.cfg.Data, "views"), Journal: s.journal, History: s.store.History(),
-		Log: s.cfg.Log.With("component", "views"),
+		Notify: s.notices.view, Log: s.cfg.Log.With("component", "views"),
 	}, devices, presences, operations, messages)
 	if err != nil {
 		return err
 	}
 	s.viewStage.start(s, "views", s.views.Run)
-	return s.views.Wait(ctx, s.journal.Head().Event)
+	head := s.journal.Head().Event
+	for _, v := range s.views.Status() {
+		err := s.views.Wait(ctx, head, v.Name)
+		if err != nil && (ctx.Err() != nil || v.Name == operations.Name) {
+			return err
+		}
+		if err != nil {
+			s.cfg.Log.Error("a view has stopped, the site goes on without its news", "view", v.Name, "error", err)
+		}
+	}
+	return nil
 }
 
 func (s *Site) openInbox(context.Context) (err error) {
@@ -238,7 +298,7 @@ func (s *Site) openConsole(context.Context) error {
 		Policies: s.policies, Writes: s.writes,
 		Devices: s.readers.device, Presence: s.readers.presence, Operations: s.readers.operation, Status: s.readers.status,
 		Checkpoints: s.tree, Views: s.views, Inbox: s.inbox, InboxStats: func() any { return s.inbox.Stats() },
-		Ready:          s.space.check,
+		Ready:          s.ready,
 		AdminTokenFile: filepath.Join(s.cfg.Data, "keys", "admin.token"),
 		Collectors:     s.collectors(), Log: s.cfg.Log,
 	})
@@ -315,6 +375,7 @@ func (s *Site) Close() error {
 	if s.inbox != nil {
 		errs = append(errs, s.inbox.Close())
 	}
+	errs = append(errs, s.upkeepStage.end(), s.noticeStage.end())
 	if s.views != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 		errs = append(errs, s.views.Wait(ctx, s.journal.Head().Event))
@@ -329,6 +390,9 @@ func (s *Site) Close() error {
 	}
 	errs = append(errs, s.storeStage.end(), s.spaceStage.end())
 	errs = append(errs, s.sockets.close())
+	if s.unlock != nil {
+		s.unlock()
+	}
 	return errors.Join(errs...)
 }
 

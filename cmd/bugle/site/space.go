@@ -2,17 +2,22 @@ package site
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"time"
 
 	"github.com/bugle-fleet/bugle/console"
 	"github.com/bugle-fleet/bugle/inbox/box"
 	"github.com/bugle-fleet/bugle/journal"
+	"github.com/bugle-fleet/bugle/journal/archive"
 	"github.com/bugle-fleet/bugle/journal/event"
+	"github.com/bugle-fleet/bugle/journal/generation"
 	"github.com/bugle-fleet/bugle/journal/jetstream"
+	"github.com/bugle-fleet/bugle/journal/upkeep"
 )
 
 // space watches how much room the disk has. While it is less than least the site
@@ -115,6 +120,55 @@ func (j roomyJournal) AppendIf(ctx context.Context, guard func() error, events .
 		return err
 	}
 	return j.Journal.AppendIf(ctx, guard, events...)
+}
+
+// roomyStore is what keeps the generations behind a check: an archive is written
+// only if all that it may take leaves as much room as is kept free. Else it could
+// stop the site itself, and what it was made of could not be taken away.
+type roomyStore struct {
+	upkeep.Store
+	space *space
+	dir   string // of the journal
+}
+
+func (s roomyStore) Archive(ctx context.Context, number uint32, t archive.Tree, progress func(done, total uint64)) (generation.Generation, error) {
+	need, err := folderBytes(generation.LiveFolder(s.dir, number))
+	if err == nil {
+		err = s.space.room(need)
+	}
+	if err != nil {
+		return generation.Generation{}, err
+	}
+	return s.Store.Archive(ctx, number, t, progress)
+}
+
+// room tells why so many more bytes would not leave what is kept free.
+func (s *space) room(need uint64) error {
+	free, err := s.free(s.dir)
+	if err == nil && free < s.least+need {
+		err = fmt.Errorf("it may take %d MiB, and the disk of %s has %d MiB, of which the site keeps %d MiB free (--min-free): make room",
+			need>>20, s.dir, free>>20, s.least>>20)
+	}
+	return err
+}
+
+// folderBytes is how much is in a folder, without those in it.
+func folderBytes(name string) (n uint64, err error) {
+	entries, err := os.ReadDir(name)
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range entries {
+		i, err := e.Info()
+		if errors.Is(err, os.ErrNotExist) {
+			continue // it has gone meanwhile
+		}
+		if err != nil {
+			return 0, err
+		}
+		n += uint64(i.Size())
+	}
+	return n, nil
 }
 
 // roomyDrop is the box behind that check: an agent keeps a result that is not

@@ -1,0 +1,200 @@
+package filter
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/bugle-fleet/bugle/journal"
+	"github.com/bugle-fleet/bugle/journal/event"
+	"github.com/bugle-fleet/bugle/listener/wire/task"
+)
+
+// A Filter says which events are wanted. The zero Filter wants all. It is not
+// changed once it is used, and then safe for concurrent use.
+type Filter struct {
+	Kinds     []string // names of kinds, or prefixes that end with a dot; [CheckKind] tells which there are
+	Actor     Actor
+	Device    uint32  // a device's number, or 0
+	Operation task.ID // or zero
+}
+
+// An Actor is who made something happen. Subject also stands for a listener whose
+// file an event was made of, unless Issuer names another issuer than listeners.
+type Actor struct {
+	Issuer  string // empty means any
+	Subject string // empty means that no actor is asked for
+}
+
+// Issuers are who may vouch for an actor.
+var Issuers = []string{"certificate", issuerListener, "local", "site", "token"}
+
+const issuerListener = "listener"
+
+// ParseActor reads SUBJECT or ISSUER:SUBJECT. ISSUER/SUBJECT, as actors are shown,
+// is taken too.
+func ParseActor(s string) (Actor, error) {
+	issuer, subject, ok := strings.Cut(s, ":")
+	if !ok {
+		issuer, subject, ok = strings.Cut(s, "/")
+		ok = ok && slices.Contains(Issuers, issuer)
+	}
+	if !ok {
+		issuer, subject = "", s
+	}
+	switch {
+	case ok && !slices.Contains(Issuers, issuer):
+		return Actor{}, fmt.Errorf("there is no issuer %q, only %s", issuer, strings.Join(Issuers, ", "))
+	case subject == "" || len(subject) > event.MaxName:
+		return Actor{}, fmt.Errorf("an actor is SUBJECT or ISSUER:SUBJECT, with a subject of 1 to %d bytes", event.MaxName)
+	}
+	return Actor{issuer, subject}, nil
+}
+
+// CheckKind tells why s is neither a kind nor the beginning of one that ends with
+// a dot.
+func CheckKind(s string) error {
+	if _, ok := event.AppenderOf(event.Kind(s)); ok {
+		return nil
+	}
+	if strings.HasSuffix(s, ".") && slices.ContainsFunc(event.Kinds(), func(k event.Kind) bool { return strings.HasPrefix(string(k), s) }) {
+		return nil
+	}
+	return fmt.Errorf("there are no events %q; names look like device.joined, and device. stands for all that begin so", s)
+}
+
+// deviceKinds and operationKinds are the events that can be about one.
+var (
+	deviceKinds = kindSet(event.KindDeviceJoined, event.KindDeviceDiscovered, event.KindDeviceBlocked, event.KindDeviceUnblocked,
+		event.KindPresenceSnapshot, event.KindPresenceDelta, event.KindResultsReported, event.KindOperationRequest, event.KindStatusMessage)
+	operationKinds = kindSet(event.KindOperationRequest, event.KindOperationCancel, event.KindOperationExpired, event.KindOperationClosed,
+		event.KindResultsReported)
+)
+
+func kindSet(kinds ...event.Kind) map[event.Kind]bool {
+	set := make(map[event.Kind]bool, len(kinds))
+	for _, k := range kinds {
+		set[k] = true
+	}
+	return set
+}
+
+// Wants tells whether an event of kind k can be wanted at all.
+func (f *Filter) Wants(k event.Kind) bool {
+	if len(f.Kinds) > 0 && !slices.ContainsFunc(f.Kinds, func(name string) bool { return isOf(k, name) }) {
+		return false
+	}
+	return (f.Device == 0 || deviceKinds[k]) && (f.Operation.IsZero() || operationKinds[k])
+}
+
+func isOf(k event.Kind, name string) bool {
+	return string(k) == name || strings.HasSuffix(name, ".") && strings.HasPrefix(string(k), name)
+}
+
+// Matches tells whether the event of a record is wanted. It decodes the event
+// only if it cannot tell otherwise; the error is that of decoding it.
+func (f *Filter) Matches(r *journal.Record) (bool, error) {
+	kind := r.Kind()
+	switch {
+	case !f.Wants(kind):
+		return false, nil
+	case f.Actor.Subject == "" && f.Device == 0 && f.Operation.IsZero():
+		return true, nil
+	case !f.Operation.IsZero() && !bytes.Contains(r.Body, f.Operation[:]):
+		return false, nil // an id is in an event as it is
+	}
+	if wanted, sure := f.inPlace(kind, r.Body); sure {
+		return wanted, nil
+	}
+	e, err := event.Decode(r.Body) // not r.Event, which keeps it for as long as the page is kept
+	if err != nil {
+		return false, fmt.Errorf("event %d: %w", r.Number, err)
+	}
+	return f.MatchesEvent(e), nil
+}
+
+// inPlace looks at the bytes of an event; sure is false if it has to be decoded.
+func (f *Filter) inPlace(kind event.Kind, body []byte) (wanted, sure bool) {
+	e, ok := readEnvelope(body)
+	if !ok {
+		return false, false
+	}
+	if !f.Actor.matches(e.issuer, e.subject, e.listener) {
+		return false, true
+	}
+	switch {
+	case !f.Operation.IsZero():
+		return false, false
+	case f.Device == 0:
+		return true, true
+	}
+	return e.names(kind, f.Device)
+}
+
+// matches is for texts and for bytes in place.
+func (a Actor) matches(issuer, subject, listener []byte) bool {
+	if a.Subject == "" {
+		return true
+	}
+	if string(subject) == a.Subject && (a.Issuer == "" || string(issuer) == a.Issuer) {
+		return true
+	}
+	return string(listener) == a.Subject && (a.Issuer == "" || a.Issuer == issuerListener)
+}
+
+// MatchesEvent is [Filter.Matches] for an event that is decoded already.
+func (f *Filter) MatchesEvent(e *event.Event) bool {
+	var listener []byte
+	if e.Source != nil {
+		listener = []byte(e.Source.Listener)
+	}
+	return f.Wants(e.Kind()) && f.Actor.matches([]byte(e.Actor.Issuer), []byte(e.Actor.Subject), listener) &&
+		(f.Device == 0 || concerns(e.Payload, f.Device)) && (f.Operation.IsZero() || touches(e.Payload, f.Operation))
+}
+
+// concerns tells whether a payload is about a device.
+func concerns(p event.Payload, device uint32) bool {
+	switch p := p.(type) {
+	case *event.DeviceJoined:
+		return p.Device == device
+	case *event.DeviceDiscovered:
+		return p.Device == device
+	case *event.DeviceBlocked:
+		return p.Device == device
+	case *event.DeviceUnblocked:
+		return p.Device == device
+	case *event.StatusMessage:
+		return p.Device == device
+	case *event.PresenceSnapshot:
+		return slices.ContainsFunc(p.Entries, func(e event.PresenceEntry) bool { return e.Device == device })
+	case *event.PresenceDelta:
+		return slices.ContainsFunc(p.Entries, func(e event.PresenceEntry) bool { return e.Device == device })
+	case *event.ResultsReported:
+		return slices.ContainsFunc(p.Rows, func(r event.ResultRow) bool { return r.Device == device })
+	case *event.OperationRequested:
+		targets := roaring.New()
+		return targets.UnmarshalBinary(p.Targets) == nil && targets.Contains(device)
+	}
+	return false
+}
+
+// touches tells whether a payload is about an operation.
+func touches(p event.Payload, id task.ID) bool {
+	switch p := p.(type) {
+	case *event.OperationRequested:
+		t, err := p.Task.Task()
+		return err == nil && t.Operation == id || p.RetryOf == id
+	case *event.OperationCancelled:
+		return p.Operation == id
+	case *event.OperationExpired:
+		return p.Operation == id
+	case *event.OperationClosed:
+		return p.Operation == id
+	case *event.ResultsReported:
+		return slices.ContainsFunc(p.Rows, func(r event.ResultRow) bool { return r.Operation == id })
+	}
+	return false
+}
