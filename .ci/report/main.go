@@ -1,12 +1,21 @@
 // Command report reads the output of go test -json and prints a line a package,
-// every failure with its output, and what was skipped. It exits with 1 if a test
-// failed, did not end, or was skipped without saying why.
+// every failure with its output, and what was skipped and why. It exits with 1 if
+// a test failed, did not end, or was skipped without saying why.
+//
+//	go test -json ./... | go run ./.ci/report        whatever was skipped, with its reason
+//	go run ./.ci/report -require LIST FILE           and fail if one of the list was
+//
+// LIST is a file with lines PACKAGE TEST, the package by its path in the module;
+// empty lines and those that begin with # do not count. A test of the list must
+// have run and passed.
 package main
 
 import (
 	"bufio"
 	"encoding/json"
+	"flag"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 )
@@ -22,16 +31,67 @@ type result struct {
 }
 
 func main() {
-	file, err := os.Open(os.Args[1])
+	list := flag.String("require", "", "file with the tests that must have passed")
+	flag.Parse()
+	in := os.Stdin
+	if flag.NArg() > 0 {
+		file, err := os.Open(flag.Arg(0))
+		if err != nil {
+			fail(err)
+		}
+		defer file.Close()
+		in = file
+	}
+	tests, count, bad := read(in)
+	missing, err := required(*list, tests)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "report:", err)
+		fail(err)
+	}
+	for _, name := range missing {
+		fmt.Println("MISSING", name, "must run here and did not pass")
+	}
+	fmt.Printf("%d passed, %d failed, %d skipped\n", count["pass"], count["fail"], count["skip"])
+	if bad+len(missing) > 0 || count["pass"] == 0 {
 		os.Exit(1)
 	}
-	defer file.Close()
-	tests := map[string]*result{}
-	count := map[string]int{}
-	bad := 0
-	lines := bufio.NewScanner(file)
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "report:", err)
+	os.Exit(1)
+}
+
+// required returns the tests of the list that did not pass.
+func required(list string, tests map[string]*result) (missing []string, err error) {
+	if list == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(list)
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) == 0 || f[0] == "#" {
+			continue
+		}
+		if len(f) != 2 {
+			return nil, fmt.Errorf("%s: %q is not PACKAGE TEST", list, strings.TrimSpace(line))
+		}
+		r := tests[module+"/"+f[0]+" "+f[1]]
+		if r == nil || r.outcome != "pass" {
+			missing = append(missing, f[0]+" "+f[1])
+		}
+	}
+	return missing, nil
+}
+
+const module = "github.com/bugle-fleet/bugle"
+
+// read reads all there is and prints what is worth a line.
+func read(in io.Reader) (tests map[string]*result, count map[string]int, bad int) {
+	tests, count = map[string]*result{}, map[string]int{}
+	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
 		var e event
@@ -55,10 +115,10 @@ func main() {
 			}
 		}
 	}
-	fmt.Printf("%d passed, %d failed, %d skipped\n", count["pass"], count["fail"], count["skip"])
-	if bad > 0 || count["pass"] == 0 {
-		os.Exit(1)
+	if err := lines.Err(); err != nil {
+		fail(err)
 	}
+	return tests, count, bad
 }
 
 // report prints what is worth a line and returns 1 if it is a failure.

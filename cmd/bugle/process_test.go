@@ -28,17 +28,58 @@ var binaries struct {
 	err error
 }
 
+// binariesName is the environment variable with the folder of programs that are
+// built already.
+const binariesName = "LAB_PROGRAMS"
+
+// children are programs that the test's program can be instead, by the
+// environment variable that says so and holds their setting.
+var children = map[string]func(setting string) error{}
+
 func TestMain(m *testing.M) {
+	for name, be := range children {
+		if setting := os.Getenv(name); setting != "" {
+			if err := be(setting); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			os.Exit(0)
+		}
+	}
 	code := m.Run()
 	if binaries.dir != "" {
 		os.RemoveAll(binaries.dir)
 	}
+	for i, line := range skipped.lines {
+		if i == 0 {
+			fmt.Printf("%d tests were skipped:\n", len(skipped.lines))
+		}
+		fmt.Println("  " + line)
+	}
 	os.Exit(code)
 }
 
-// binary builds the programs once and returns the path of one.
+var skipped struct {
+	sync.Mutex
+	lines []string
+}
+
+// skip skips a test and has the reason printed at the end.
+func skip(t *testing.T, reason string) {
+	t.Helper()
+	skipped.Lock()
+	skipped.lines = append(skipped.lines, t.Name()+": "+reason)
+	skipped.Unlock()
+	t.Skip(reason)
+}
+
+// binary builds the programs once and returns the path of one. A test that runs
+// alone takes those of the process that has started it.
 func binary(t *testing.T, name string) string {
 	t.Helper()
+	if dir := os.Getenv(binariesName); dir != "" {
+		return filepath.Join(dir, name)
+	}
 	binaries.Do(func() {
 		if binaries.dir, binaries.err = os.MkdirTemp("", "bugle-bin-"); binaries.err != nil {
 			return
@@ -110,7 +151,12 @@ func (p *process) read(stderr io.Reader) {
 // await waits for a line of stderr that holds text.
 func (p *process) await(text string) {
 	p.t.Helper()
-	limit := time.After(patience)
+	p.awaitWithin(text, patience)
+}
+
+func (p *process) awaitWithin(text string, most time.Duration) {
+	p.t.Helper()
+	limit := time.After(most)
 	for {
 		select {
 		case line, ok := <-p.lines:
@@ -121,7 +167,7 @@ func (p *process) await(text string) {
 				return
 			}
 		case <-limit:
-			p.t.Fatalf("%s did not say %q within %s", p.name, text, patience)
+			p.t.Fatalf("%s did not say %q within %s", p.name, text, most)
 		}
 	}
 }
