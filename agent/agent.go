@@ -70,7 +70,7 @@ func Open(dir string, cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{cfg: cfg, dir: dir, lock: lock, id: id, actions: actions,
-		clock:    newSiteClock(time.Now),
+		clock:    newSiteClock(cfg.Clocks),
 		joined:   make(chan struct{}),
 		workers:  make(chan struct{}, cfg.Workers),
 		alone:    make(chan struct{}, 1),
@@ -90,7 +90,7 @@ func (a *Agent) load(watch string) error {
 	}
 	rec := a.cfg.Record
 	if rec == nil {
-		rec = newFileRecord(a.dir)
+		rec = FileRecord(a.dir)
 	}
 	var err error
 	if a.ledger, err = openLedger(rec); err != nil {

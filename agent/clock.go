@@ -16,25 +16,37 @@ const (
 	maxStep = 2 * time.Second
 )
 
+// A Moment is what the two clocks of a machine show.
+type Moment struct {
+	Wall time.Time     // what people set, and what goes on while the machine sleeps
+	Mono time.Duration // since some moment of this process; nobody sets it, it may stand still in a sleep
+}
+
+var begun = time.Now()
+
+// systemClocks reads the clocks of this machine.
+func systemClocks() Moment {
+	now := time.Now()
+	return Moment{Wall: now.Round(0), Mono: now.Sub(begun)}
+}
+
 // siteClock estimates the site's time from its beacons and the monotonic clock
 // since. The estimate never goes back.
 type siteClock struct {
-	now func() time.Time // with a monotonic reading
+	now func() Moment
 
 	mu      sync.Mutex
 	base    time.Time     // the site's time …
-	at      time.Time     // … at this moment of ours, by the monotonic clock
-	wall    time.Time     // … which is this by the wall clock
+	at      Moment        // … at this moment of ours
 	slack   time.Duration // the site's time may be this much later than the estimate
 	sure    bool          // a beacon came with a nonce of ours, and no step since
-	heard   time.Time     // the last beacon that agreed with the estimate
+	heard   time.Duration // by the monotonic clock: the last beacon that agreed with the estimate
 	nonce   [16]byte      // outstanding, or zero
-	asked   time.Time     // when it was made …
-	askedBy time.Time     // … which is this by the wall clock
+	asked   Moment        // when it was made
 	changed chan struct{} // closed at the next beacon
 }
 
-func newSiteClock(now func() time.Time) *siteClock {
+func newSiteClock(now func() Moment) *siteClock {
 	return &siteClock{now: now, changed: make(chan struct{})}
 }
 
@@ -44,7 +56,6 @@ func (c *siteClock) ask() [16]byte {
 	defer c.mu.Unlock()
 	rand.Read(c.nonce[:])
 	c.asked = c.now()
-	c.askedBy = c.asked.Round(0)
 	return c.nonce
 }
 
@@ -61,15 +72,15 @@ func (c *siteClock) hear(b task.Beacon) (ours bool) {
 		// Made after it was asked for: the site's time is b.Time or at most the
 		// round trip later, whatever the estimate was before.
 		c.nonce = [16]byte{}
-		c.slack = now.Sub(c.asked)
+		c.slack = now.Mono - c.asked.Mono
 		c.set(latest(was, b.Time), now)
 		// A sleep since it was asked for would not be in slack.
-		c.sure, c.heard = !parted(c.asked, c.askedBy, now), now
+		c.sure, c.heard = !parted(c.asked, now), now.Mono
 	case b.Time.After(was):
 		c.set(b.Time, now)
-		c.heard = now
+		c.heard = now.Mono
 	case was.Sub(b.Time) < freshFor:
-		c.heard = now
+		c.heard = now.Mono
 	}
 	close(c.changed)
 	c.changed = make(chan struct{})
@@ -89,20 +100,19 @@ func (c *siteClock) atLeast(t time.Time) {
 	c.set(t, now)
 }
 
-func (c *siteClock) set(site, now time.Time) {
+func (c *siteClock) set(site time.Time, now Moment) {
 	if c.sure && c.stepped(now) {
 		c.sure = false
 	}
-	c.base, c.at, c.wall = site, now, now.Round(0)
+	c.base, c.at = site, now
 }
 
 // stepped tells whether the wall clock and the monotonic clock have parted.
-func (c *siteClock) stepped(now time.Time) bool { return parted(c.at, c.wall, now) }
+func (c *siteClock) stepped(now Moment) bool { return parted(c.at, now) }
 
-// parted tells whether the two clocks have, since the moment that was at by the
-// monotonic clock and wall by the wall clock.
-func parted(at, wall, now time.Time) bool {
-	step := now.Round(0).Sub(wall) - now.Sub(at)
+// parted tells whether the two clocks have, between two moments.
+func parted(before, now Moment) bool {
+	step := now.Wall.Sub(before.Wall) - (now.Mono - before.Mono)
 	return step > maxStep || step < -maxStep
 }
 
@@ -114,11 +124,11 @@ func latest(a, b time.Time) time.Time {
 }
 
 // estimate is the site's time as far as beacons tell, zero before the first.
-func (c *siteClock) estimate(now time.Time) time.Time {
+func (c *siteClock) estimate(now Moment) time.Time {
 	if c.base.IsZero() {
 		return time.Time{}
 	}
-	return c.base.Add(now.Sub(c.at))
+	return c.base.Add(now.Mono - c.at.Mono)
 }
 
 // read returns the estimate, the latest that the site's time may be, and whether
@@ -134,7 +144,7 @@ func (c *siteClock) read() (estimate, latest time.Time, fresh bool) {
 		c.sure = false
 	}
 	estimate = c.estimate(now)
-	return estimate, estimate.Add(c.slack), c.sure && now.Sub(c.heard) < freshFor
+	return estimate, estimate.Add(c.slack), c.sure && now.Mono-c.heard < freshFor
 }
 
 // stamp is the time to put on a result: the site's, or before the first beacon
@@ -143,7 +153,7 @@ func (c *siteClock) stamp() time.Time {
 	if t, _, _ := c.read(); !t.IsZero() {
 		return t.UTC()
 	}
-	return c.now().Round(0).UTC()
+	return c.now().Wall.UTC()
 }
 
 // next returns a channel that is closed when another beacon comes.

@@ -12,7 +12,7 @@ import (
 // at which it signed that a task was requested.
 func TestClockTakesATaskAsProofOfTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newSiteClock(time.Now)
+		c := newSiteClock(systemClocks)
 		site := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 		c.atLeast(site)
 		if _, _, fresh := c.read(); fresh {
@@ -46,11 +46,11 @@ func TestClockTakesATaskAsProofOfTime(t *testing.T) {
 // on: the monotonic clock did not count the sleep.
 func TestAnswerFromBeforeASleep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newSiteClock(time.Now)
+		c := newSiteClock(systemClocks)
 		site := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 		nonce := c.ask()
 		time.Sleep(40 * time.Millisecond)
-		c.askedBy = c.askedBy.Add(-time.Hour)
+		c.asked.Wall = c.asked.Wall.Add(-time.Hour)
 		if !c.hear(task.Beacon{Time: site, Nonce: nonce}) {
 			t.Fatal("the beacon that was asked for is not known as such")
 		}

@@ -28,6 +28,9 @@ type Config struct {
 	// Record is where the agent keeps what it must not forget, by default a file
 	// in its folder. [Agent.Close] closes it.
 	Record Record
+	// Clocks reads the machine's clocks; it is called from many goroutines. The
+	// default is the system's. A simulated machine has its own.
+	Clocks func() Moment
 	// Dial connects to a listener, by default directly.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// OnEvent is told what happens, by several goroutines; it must not block.
@@ -84,6 +87,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Workers <= 0 {
 		c.Workers = defaultWorkers
+	}
+	if c.Clocks == nil {
+		c.Clocks = systemClocks
 	}
 	if c.Dial == nil {
 		c.Dial = new(net.Dialer).DialContext

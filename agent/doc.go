@@ -38,6 +38,7 @@
 //	identity.json  what joining brought: certificate, CA, the site's keys, listeners
 //	policy.bin     the policy in force, as the site signed it
 //	record         tasks done, results not yet acknowledged
+//	record.torn    what a power cut tore off its end last, kept for people
 //	status.json    where the agent stands, for people
 //	lock           held while an agent runs here
 //	watch/         what a quick scan looks at unless policy names folders

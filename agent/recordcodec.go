@@ -12,21 +12,31 @@ import (
 
 // The record is a header and frames. All integers are big-endian.
 //
-//	header  "bugle record 1\n"
+//	header  "bugle record 2\n"
 //	frame   length of payload uint32, CRC-32C of payload uint32, payload
 //	payload act uint8, flags uint8 (1: may start again), attempt uint8, state uint8,
 //	        operation 16 bytes, code int32, at int64 ns, until int64 ns,
-//	        kind length uint8, kind, detail: the rest
+//	        settled uint64, kind length uint8, kind, detail: the rest
+//
+// Settled is how many bytes of the file were on disk for certain when the frame
+// was written. It tells a tear from damage: a power cut may lose any part of what
+// was not settled, also one with good frames behind, and none of what was.
+//
+// Version 1 is the same without settled; there only a bad place with nothing good
+// behind it counts as a tear. It is read, and written as version 2.
 const (
-	recordHeader = "bugle record 1\n"
-	frameHeader  = 8
-	fixedPayload = 4 + 16 + 4 + 8 + 8 + 1
-	maxPayload   = fixedPayload + task.MaxKind + task.MaxDetail
+	recordHeader  = "bugle record 2\n"
+	recordHeader1 = "bugle record 1\n"
+	frameHeader   = 8
+	settledAt     = 4 + 16 + 4 + 8 + 8
+	fixedPayload  = settledAt + 8 + 1
+	maxPayload    = fixedPayload + task.MaxKind + task.MaxDetail
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func appendEntry(b []byte, e *Entry) ([]byte, error) {
+// appendEntry appends the frame of an entry.
+func appendEntry(b []byte, e *Entry, settled int64) ([]byte, error) {
 	r := &e.Result
 	if len(e.Kind) > task.MaxKind || len(r.Detail) > task.MaxDetail {
 		return b, fmt.Errorf("kind of %d bytes and detail of %d, at most %d and %d are taken",
@@ -43,6 +53,7 @@ func appendEntry(b []byte, e *Entry) ([]byte, error) {
 	b = binary.BigEndian.AppendUint32(b, uint32(r.Code))
 	b = binary.BigEndian.AppendUint64(b, uint64(nanos(r.At)))
 	b = binary.BigEndian.AppendUint64(b, uint64(nanos(e.Until)))
+	b = binary.BigEndian.AppendUint64(b, uint64(settled))
 	b = append(b, byte(len(e.Kind)))
 	b = append(b, e.Kind...)
 	b = append(b, r.Detail...)
@@ -69,79 +80,113 @@ func instant(ns int64) time.Time {
 
 var errEntry = errors.New("not an entry")
 
-// decodeEntry reads the frame at the start of b and returns its size.
-func decodeEntry(b []byte) (e Entry, size int, err error) {
-	if len(b) < frameHeader {
-		return e, 0, errEntry
-	}
-	n := binary.BigEndian.Uint32(b)
-	if n < fixedPayload || n > maxPayload || int(n) > len(b)-frameHeader {
-		return e, 0, errEntry
-	}
-	size = frameHeader + int(n)
-	p := b[frameHeader:size]
-	if crc32.Checksum(p, castagnoli) != binary.BigEndian.Uint32(b[4:]) {
-		return e, 0, errEntry
-	}
-	return parsePayload(p, size)
+// A frame is an entry as it is on disk.
+type frame struct {
+	Entry
+	settled int64
+	size    int
 }
 
-func parsePayload(p []byte, size int) (e Entry, _ int, err error) {
+// decodeFrame reads the frame of the given version at the start of b.
+func decodeFrame(b []byte, version int) (f frame, err error) {
+	if len(b) < frameHeader {
+		return f, errEntry
+	}
+	fixed := fixedPayload
+	if version == 1 {
+		fixed -= 8
+	}
+	n := binary.BigEndian.Uint32(b)
+	if int64(n) < int64(fixed) || n > maxPayload || int64(n) > int64(len(b)-frameHeader) {
+		return f, errEntry
+	}
+	f.size = frameHeader + int(n)
+	p := b[frameHeader:f.size]
+	if crc32.Checksum(p, castagnoli) != binary.BigEndian.Uint32(b[4:]) {
+		return f, errEntry
+	}
+	if version > 1 {
+		settled := binary.BigEndian.Uint64(p[settledAt:])
+		if settled > maxRecord {
+			return f, errEntry
+		}
+		f.settled = int64(settled)
+	}
+	f.Entry, err = parsePayload(p, fixed)
+	return f, err
+}
+
+// parsePayload reads a payload whose fields of a fixed size, the length of the
+// kind being the last, take fixed bytes.
+func parsePayload(p []byte, fixed int) (e Entry, err error) {
 	r := &e.Result
 	e.Act, e.Again, r.Attempt, r.State = Act(p[0]), p[1]&1 != 0, p[2], task.State(p[3])
 	r.Operation = task.ID(p[4:20])
 	r.Code = int32(binary.BigEndian.Uint32(p[20:]))
 	r.At = instant(int64(binary.BigEndian.Uint64(p[24:])))
 	e.Until = instant(int64(binary.BigEndian.Uint64(p[32:])))
-	kind := int(p[40])
-	if p[1] > 1 || kind > task.MaxKind || fixedPayload+kind > len(p) {
-		return Entry{}, 0, errEntry
+	kind := int(p[fixed-1])
+	if p[1] > 1 || kind > task.MaxKind || fixed+kind > len(p) {
+		return Entry{}, errEntry
 	}
-	e.Kind = string(p[fixedPayload : fixedPayload+kind])
-	r.Detail = string(p[fixedPayload+kind:])
+	e.Kind = string(p[fixed : fixed+kind])
+	r.Detail = string(p[fixed+kind:])
 	if len(r.Detail) > task.MaxDetail || (e.Act != Reached && e.Act != Acked) || !r.State.FromAgent() {
-		return Entry{}, 0, errEntry
+		return Entry{}, errEntry
 	}
-	return e, size, nil
+	return e, nil
 }
 
-// A DamagedError says that a record has a bad place with good entries behind it.
-// That is no torn tail: something changed the file. To go on without what it
-// held would mean to run tasks again.
+// A DamagedError says that a record has a bad place that was on disk for certain
+// before. That is no torn tail: something changed the file. To go on without what
+// it held would mean to run tasks again.
 type DamagedError struct {
 	Path   string
 	Offset int64 // of the bad place, in bytes
 }
 
 func (e *DamagedError) Error() string {
-	return fmt.Sprintf("read record %s: damaged at byte %d with good entries behind; "+
+	return fmt.Sprintf("read record %s: damaged at byte %d, and no crash can have done that; "+
 		"move the file away to go on (tasks of the last day that the site sends again will run again)", e.Path, e.Offset)
 }
 
 // decodeRecord reads the file's bytes. What follows good is a tail that a crash
-// tore, to be cut off.
-func decodeRecord(path string, b []byte) (entries []Entry, good int, err error) {
-	if len(b) < len(recordHeader) {
-		if string(b) != recordHeader[:len(b)] {
-			return nil, 0, fmt.Errorf("read record %s: not a record of an agent", path)
-		}
-		return nil, 0, nil
-	}
-	if string(b[:len(recordHeader)]) != recordHeader {
-		return nil, 0, fmt.Errorf("read record %s: not a record of an agent, or of a later version", path)
+// tore, to be cut off; version is that of the file, 0 if not even its header is
+// whole.
+func decodeRecord(path string, b []byte) (entries []Entry, good, version int, err error) {
+	if version, err = recordVersion(path, b); version == 0 || err != nil {
+		return nil, 0, 0, err
 	}
 	for good = len(recordHeader); good < len(b); {
-		e, n, err := decodeEntry(b[good:])
+		f, err := decodeFrame(b[good:], version)
 		if err != nil {
 			break
 		}
-		entries = append(entries, e)
-		good += n
+		if f.settled > int64(good) { // something is missing before it
+			return nil, 0, 0, &DamagedError{path, int64(good)}
+		}
+		entries = append(entries, f.Entry)
+		good += f.size
 	}
-	for at := good + 1; at+frameHeader+fixedPayload <= len(b); at++ {
-		if _, _, err := decodeEntry(b[at:]); err == nil {
-			return nil, 0, &DamagedError{path, int64(good)}
+	for at := good + 1; at < len(b); at++ {
+		f, err := decodeFrame(b[at:], version)
+		if err == nil && (version == 1 || f.settled > int64(good)) {
+			return nil, 0, 0, &DamagedError{path, int64(good)}
 		}
 	}
-	return entries, good, nil
+	return entries, good, version, nil
+}
+
+func recordVersion(path string, b []byte) (int, error) {
+	switch n := min(len(b), len(recordHeader)); string(b[:n]) {
+	case recordHeader:
+		return 2, nil
+	case recordHeader1:
+		return 1, nil
+	case recordHeader[:n]:
+		return 0, nil
+	case recordHeader1[:n]:
+		return 0, nil
+	}
+	return 0, fmt.Errorf("read record %s: not a record of an agent, or of a later version", path)
 }

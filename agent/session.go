@@ -124,7 +124,7 @@ func (a *Agent) dial(ctx context.Context, address string) (*tls.Conn, error) {
 	cfg := clientTLS(func(cs tls.ConnectionState) error {
 		now, _, _ := a.clock.read()
 		if now.IsZero() {
-			now = time.Now()
+			now = a.cfg.Clocks().Wall
 		}
 		return verifyServer(cs.PeerCertificates, a.id.ca, host, now)
 	})

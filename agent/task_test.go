@@ -159,7 +159,7 @@ func TestNothingRunsWithoutTheSitesTime(t *testing.T) {
 func (a *Agent) step(d time.Duration) {
 	a.clock.mu.Lock()
 	defer a.clock.mu.Unlock()
-	a.clock.wall = a.clock.wall.Add(d)
+	a.clock.at.Wall = a.clock.at.Wall.Add(d)
 }
 
 // A machine that sleeps while the start is being recorded asks for the time
