@@ -25,7 +25,7 @@ var (
 )
 
 // shortSeeds is how many seeds are run with -short.
-const shortSeeds = 4
+const shortSeeds = 1
 
 // TestSeeds runs seeds, and prints how often each fault hit its moment. The long
 // run is, for instance:
@@ -69,6 +69,9 @@ func judge(t *testing.T, r Report) {
 
 // TestFoundPlans runs what once found something.
 func TestFoundPlans(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs without -short: TLS and the race detector take minutes for these")
+	}
 	AnyOrder = *orderFlag
 	f, err := os.Open(filepath.Join("testdata", "found"))
 	if err != nil {

@@ -15,6 +15,8 @@ import (
 	"time"
 )
 
+const device = "/dev/fuse"
+
 // aloneName is the environment variable with the name of the test that runs
 // alone.
 const aloneName = "POWERLOSS_ALONE"
@@ -68,7 +70,7 @@ var Missing = sync.OnceValue(func() string {
 	if os.Geteuid() != 0 {
 		return "needs root, to mount a file system"
 	}
-	f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	f, err := os.OpenFile(device, os.O_RDWR, 0)
 	if err != nil {
 		return "needs FUSE: " + err.Error()
 	}

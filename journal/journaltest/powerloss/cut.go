@@ -22,36 +22,6 @@ type Fate struct {
 
 func (f Fate) String() string { return fmt.Sprintf("%s: %d unsynced, %s", f.Path, f.Steps, f.How) }
 
-// Unsynced is how many calls the files have seen in all since their last syncs.
-func (d *Disk) Unsynced(of func(path string) bool) (steps int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, n := range d.inodes {
-		if n.links > 0 && len(n.data.undo) > 0 && of(n.path()) {
-			steps += len(n.data.undo)
-		}
-	}
-	return steps
-}
-
-// Unkept are the names that a cut now might change, in the order in which they
-// were changed, each at most once.
-func (d *Disk) Unkept() (paths []string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	seen := map[string]bool{}
-	for _, c := range d.names {
-		for i := range c.entries {
-			p := c.entries[i].folder.pathOf(c.entries[i].name)
-			if !seen[p] {
-				paths = append(paths, p)
-			}
-			seen[p] = true
-		}
-	}
-	return paths
-}
-
 // Cut forgets, gives the power back, and tells what it forgot. The disk must not
 // be mounted: the kernel would remember.
 func (d *Disk) Cut() Report {

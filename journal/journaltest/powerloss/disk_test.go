@@ -204,13 +204,17 @@ func TestTornBlocks(t *testing.T) {
 func TestSteps(t *testing.T) {
 	d := New(Options{})
 	h := direct{d}
+	if err := perform(h, "write a x; sync /"); err != nil {
+		t.Fatal(err)
+	}
 	for range 3 * maxSteps {
 		if err := h.write("a", "x", 0); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if n := d.Unsynced(func(p string) bool { return p == "a" }); n > maxSteps {
-		t.Errorf("%d steps are kept", n)
+	d.Stop()
+	if r := d.Cut(); len(r.Files) != 1 || r.Files[0].Steps > maxSteps || r.Files[0].Steps < maxSteps/2 {
+		t.Errorf("reported is %v", r)
 	}
 }
 

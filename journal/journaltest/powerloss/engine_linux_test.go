@@ -41,6 +41,9 @@ var engines = map[string]func(dir string) (engine, error){
 // TestEngines cuts the power under each engine. What it had acknowledged is
 // counted afterwards.
 func TestEngines(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs without -short: the engines are other processes, many of them, and slow with the race detector")
+	}
 	if !Alone(t) {
 		return
 	}

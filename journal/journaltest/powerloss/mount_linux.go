@@ -6,6 +6,8 @@ import (
 	"io"
 	"io/fs"
 	"log"
+	"os"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -24,6 +26,9 @@ type Mount struct {
 // needs /dev/fuse and the right to mount; no other program. A process that ends
 // without Unmount leaves a dead mount behind, unless it runs [Alone].
 func (d *Disk) Mount(dir string) (*Mount, error) {
+	// No program is started before the device is marked: one that had it open
+	// would keep the disk alive, and wait for it, when this process is dead.
+	syscall.ForkLock.RLock()
 	server, err := fuse.NewServer(&kernel{RawFileSystem: fuse.NewDefaultRawFileSystem(), disk: d}, dir,
 		&fuse.MountOptions{
 			FsName: "powerloss", Name: "powerloss", DirectMountStrict: true, DirectMountFlags: syscall.MS_NOSUID | syscall.MS_NODEV,
@@ -32,6 +37,8 @@ func (d *Disk) Mount(dir string) (*Mount, error) {
 			ExplicitDataCacheControl: true,
 			Logger:                   log.New(io.Discard, "", 0), // of a mount that was ended by force
 		})
+	markDevices()
+	syscall.ForkLock.RUnlock()
 	if err != nil {
 		return nil, fmt.Errorf("mount disk on %s: %w", dir, err)
 	}
@@ -44,6 +51,22 @@ func (d *Disk) Mount(dir string) (*Mount, error) {
 		return nil, errors.Join(fmt.Errorf("mount disk on %s: %w", dir, err), m.Unmount())
 	}
 	return m, nil
+}
+
+// markDevices keeps programs that this process starts from having FUSE's device
+// open, which the library forgets.
+func markDevices() {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return // then nothing keeps a test from ending but its being killed
+	}
+	for _, e := range entries {
+		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && to == device {
+			if fd, err := strconv.Atoi(e.Name()); err == nil {
+				syscall.CloseOnExec(fd)
+			}
+		}
+	}
 }
 
 // Unmount takes the disk away from the folder. While the power is on, the kernel

@@ -192,6 +192,20 @@ func output(t *testing.T, name string, args ...string) string {
 	return string(b)
 }
 
+// TestDeviceStaysHere looks at what a program has open that the process starts
+// which serves a disk: with the device among it, neither could be killed while the
+// other waits.
+func TestDeviceStaysHere(t *testing.T) {
+	if !Alone(t) {
+		return
+	}
+	m, _ := mounted(t, New(Options{}))
+	defer unmount(t, m)
+	if open := output(t, "ls", "-l", "/proc/self/fd/"); strings.Contains(open, device) {
+		t.Errorf("a program that was started has open:\n%s", open)
+	}
+}
+
 // TestMapped maps a file for writing, as Badger does, in another process: what
 // msync has synced is kept, and what it has not may be lost.
 func TestMapped(t *testing.T) {
