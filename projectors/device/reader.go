@@ -2,6 +2,7 @@ package device
 
 import (
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -117,7 +118,10 @@ func (s *Snapshot) Get(number uint32) (d Device, ok bool, err error) {
 	}
 	prefix := factsKey(number)
 	err = s.s.Scan(prefix, nil, func(key, value []byte) (bool, error) {
-		r.Facts = append(r.Facts, event.Fact{Name: string(key[len(prefix):]), Value: string(value)})
+		if len(value) < factSeen {
+			return false, fmt.Errorf("fact of device %d has key %x and %d bytes", r.Number, key, len(value))
+		}
+		r.Facts = append(r.Facts, event.Fact{Name: string(key[len(prefix):]), Value: string(value[factSeen:])})
 		return true, nil
 	})
 	return r.Device, err == nil, err

@@ -14,7 +14,7 @@ import (
 
 const (
 	name   = "device"
-	schema = 1
+	schema = 2
 )
 
 // MaxFacts is the largest number of facts that are kept of one device; further
@@ -142,10 +142,16 @@ func (f *fold) block(b *projectors.Batch, e *event.Event, number uint32, blocked
 	return store(b, raw, &r)
 }
 
+// discovered takes facts over. Those of an older inventory that comes late, in the
+// file of another listener for instance, give way to what was seen since.
 func (f *fold) discovered(b *projectors.Batch, e *event.Event, p *event.DeviceDiscovered) error {
 	r, raw, err := load(b, p.Device)
 	if err != nil || raw == nil {
 		return err
+	}
+	seen := e.Observed
+	if seen.IsZero() {
+		seen = e.Accepted
 	}
 	for _, fact := range p.Facts {
 		key := factKey(p.Device, fact.Name)
@@ -153,20 +159,26 @@ func (f *fold) discovered(b *projectors.Batch, e *event.Event, p *event.DeviceDi
 		if _, err := b.Get(key, func(v []byte) error { old = append([]byte{}, v...); return nil }); err != nil {
 			return err
 		}
-		if old == nil {
-			if r.facts >= MaxFacts {
-				continue
-			}
+		switch {
+		case old == nil && r.facts >= MaxFacts:
+			continue
+		case old == nil:
 			r.facts++
+		case len(old) >= factSeen && int64(binary.BigEndian.Uint64(old)) > seen.UnixNano():
+			continue
 		}
-		b.Replace(key, old, []byte(fact.Value))
+		b.Replace(key, old, append(binary.BigEndian.AppendUint64(nil, uint64(seen.UnixNano())), fact.Value...))
 	}
-	r.Discovered, r.Event = e.Observed, e.Number
-	if r.Discovered.IsZero() {
-		r.Discovered = e.Accepted
+	if seen.After(r.Discovered) {
+		r.Discovered = seen
 	}
+	r.Event = e.Number
 	return store(b, raw, &r)
 }
+
+// factSeen is how many bytes in front of a fact's value say when it was seen, in
+// Unix nanoseconds, big endian.
+const factSeen = 8
 
 func store(b *projectors.Batch, old []byte, r *row) error {
 	value, err := encodeRow(r)
@@ -180,7 +192,7 @@ func store(b *projectors.Batch, old []byte, r *row) error {
 // Keys: a letter, then
 //
 //	d number              the device
-//	f number name         one fact; the value is the fact's
+//	f number name         one fact; when it was seen, then its value
 //	i id                  the number of the device with this id
 //	n name 0 number       a device of this name, in lower case
 const (

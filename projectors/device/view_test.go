@@ -87,6 +87,18 @@ func TestDiscovered(t *testing.T) {
 	}
 }
 
+// What was seen earlier and comes later changes nothing that was seen since.
+func TestDiscoveredInTheOtherOrder(t *testing.T) {
+	s, r := start(t)
+	older, newer := discovered(1, fact("cpu", "4"), fact("note", "old")), discovered(1, fact("cpu", "8"))
+	older.Observed = newer.Observed.Add(-time.Minute)
+	n := s.Append(joined(1, "alpha"), newer, older)
+	d := get(t, r, 1)
+	if want := []event.Fact{fact("cpu", "8"), fact("note", "old")}; !slices.Equal(d.Facts, want) || d.Event != n || !d.Discovered.Equal(newer.Observed) {
+		t.Errorf("device is %+v", d)
+	}
+}
+
 func TestFactsAreBounded(t *testing.T) {
 	s, r := start(t)
 	s.Append(joined(1, "alpha"))

@@ -19,10 +19,11 @@
 //
 // A device is held by the listener that last said credibly that it is online.
 // Only that one can say that it is offline: the late farewell of a listener that
-// the device left earlier does not count. Of two listeners that both say online,
-// the one with the later sign-in is right. What the site concluded by itself
-// (lost, stopped, not in the full report) gives way to any listener that says
-// online.
+// the device left earlier does not count. Whichever order the files of two
+// listeners come in, the later sign-in is right: a listener that says online wins
+// over one that says online, or offline, of a session that began earlier. What the
+// site concluded by itself (lost, stopped, not in the full report) gives way to any
+// listener that says online.
 //
 // A listener that stops, or of which nothing is heard any more, leaves its
 // devices offline. A device that is blocked stays as it is until its listener

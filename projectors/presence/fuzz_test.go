@@ -18,7 +18,7 @@ func FuzzRow(f *testing.F) {
 		}
 		fold := newFold()
 		fold.add(&listener{Listener: Listener{Name: r.Listener}})
-		c := cell{since: r.Since.UnixMilli(), event: r.Event, epoch: r.Epoch, known: true, online: r.Online, reason: r.Reason, carrier: r.Carrier}
+		c := cell{since: r.Since.UnixMilli(), signedIn: r.SignedIn.UnixMilli(), event: r.Event, epoch: r.Epoch, known: true, online: r.Online, reason: r.Reason, carrier: r.Carrier}
 		again, err := fold.encode(nil, r.Device, &c)
 		if err != nil {
 			t.Fatal(err)

@@ -15,6 +15,7 @@ type Row struct {
 	Reason   event.PresenceReason
 	Carrier  event.Carrier
 	Since    time.Time // of this state, in milliseconds
+	SignedIn time.Time // when the session began that is there, or was last; 1970 if nobody said it
 	Listener string    // that holds the device, or held it last
 	Epoch    uint32
 	Event    uint64 // that changed the row last

@@ -147,10 +147,13 @@ func (f *fold) entries(b *projectors.Batch, e *event.Event, l *listener, entries
 		}
 		to := cell{since: p.Since.UnixMilli(), event: e.Number, epoch: l.Epoch, listener: l.index,
 			known: true, online: p.Online, reason: p.Reason, carrier: p.Carrier}
-		if to.online {
-			to.reason = event.SignedIn
-		}
 		c := f.devices.at(p.Device)
+		switch {
+		case to.online:
+			to.reason, to.signedIn = event.SignedIn, to.since
+		case c.listener == l.index:
+			to.signedIn = c.signedIn
+		}
 		if c.same(&to) || !c.yields(&to, late) {
 			continue
 		}
@@ -182,5 +185,5 @@ func (c *cell) yields(to *cell, late bool) bool {
 	case !c.online && c.concluded():
 		return true
 	}
-	return to.since > c.since
+	return to.since > c.signedIn
 }

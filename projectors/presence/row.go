@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	rowVersion   = 1
+	rowVersion   = 2
 	maxListener  = 16
 	maxSeen      = 400 << 10 // a serialized bitmap of devices
 	lastReason   = event.NotInSnapshot
@@ -31,11 +31,12 @@ func (f *fold) encode(dst []byte, device uint32, c *cell) ([]byte, error) {
 		if c.online {
 			flags |= flagOnline
 		}
-		w.Array(7)
+		w.Array(8)
 		w.Uint(rowVersion)
 		w.Uint(uint64(device))
 		w.Uint(flags)
 		w.Int(c.since)
+		w.Int(c.signedIn)
 		w.Exact(f.listeners[c.listener].Name, maxListener)
 		w.Uint(uint64(c.epoch))
 		w.Uint(c.event)
@@ -52,6 +53,7 @@ func decodeRow(value []byte) (r Row, err error) {
 		r.Device = d.Uint32()
 		flags := d.Uint(1<<8 - 1)
 		r.Since = time.UnixMilli(d.Int64()).UTC()
+		r.SignedIn = time.UnixMilli(d.Int64()).UTC()
 		r.Listener = d.String(maxListener)
 		r.Epoch = d.Uint32()
 		r.Event = d.Uint64()

@@ -14,7 +14,7 @@ import (
 
 const (
 	name   = "presence"
-	schema = 1
+	schema = 2
 )
 
 // New returns the view for [projectors.Open] and its reader.
@@ -89,7 +89,7 @@ func (f *fold) loadDevice(key, value []byte) error {
 	if !known || r.Device == 0 || r.Device > task.MaxDevice || !bytes.Equal(key, deviceKey(r.Device)) {
 		return fmt.Errorf("row of device %d at listener %q has key %x", r.Device, r.Listener, key)
 	}
-	c := cell{since: r.Since.UnixMilli(), event: r.Event, epoch: r.Epoch, listener: i, known: true,
+	c := cell{since: r.Since.UnixMilli(), signedIn: r.SignedIn.UnixMilli(), event: r.Event, epoch: r.Epoch, listener: i, known: true,
 		online: r.Online, reason: r.Reason, carrier: r.Carrier}
 	*f.devices.at(r.Device) = c
 	if r.Online {
@@ -274,6 +274,7 @@ func listenerKey(name string) []byte { return append([]byte{prefixListener}, nam
 // A cell is a device in memory.
 type cell struct {
 	since    int64 // Unix milliseconds
+	signedIn int64 // when the session began that this is about; 0 if nobody said it
 	event    uint64
 	epoch    uint32
 	listener uint16 // index of who holds it, or held it last

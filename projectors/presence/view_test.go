@@ -80,6 +80,22 @@ func TestPR3DeviceMoves(t *testing.T) {
 	want(t, r, "1 AAA")
 }
 
+// The files of two listeners may come in any order: what A says last of its own
+// session comes before B said that a later one began.
+func TestPR3FilesInTheOtherOrder(t *testing.T) {
+	s, r := start(t)
+	s.Append(delta("AAA", 1, on(1, 1)))
+	s.Append(delta("AAA", 2, off(1, 6, event.TimedOut)))
+	want(t, r, "1 off timed-out AAA")
+	s.Append(delta("BBB", 1, on(1, 5))) // where it has been since before A noticed
+	want(t, r, "1 BBB")
+	s.Append(delta("BBB", 2, off(1, 9, event.SignedOut)))
+	s.Append(snapshot("CCC", 1, on(1, 4))) // an older session, of which nobody has noticed that it is dead
+	want(t, r, "1 off signed-out BBB")
+	s.Append(snapshot("AAA", 3, on(1, 8)))
+	want(t, r, "1 AAA")
+}
+
 func TestPR4LostDelta(t *testing.T) {
 	s, r := start(t)
 	s.Append(snapshot("AAA", 1, on(1, 1), on(2, 1)), delta("AAA", 2, on(3, 2)))

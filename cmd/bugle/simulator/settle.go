@@ -180,11 +180,6 @@ func (t *truth) names(before time.Time) []box.Name {
 	return names
 }
 
-// AnyOrder says that the end must be right also where the files of two listeners
-// came in the other order than what they tell of happened. Without it, a row that
-// is wrong for just that reason is counted and let pass.
-var AnyOrder = false
-
 // present compares the presence view with the sessions that there are.
 func (w *world) present() error {
 	r := w.site.now()
@@ -200,8 +195,6 @@ func (w *world) present() error {
 		case at == "":
 			return fmt.Errorf("%s (device %d) is not signed in although nothing is in its way", m.name, m.number)
 		case ok && row.Online && row.Listener == at:
-		case ok && !AnyOrder && !row.Online && row.Listener != at && !row.Since.Before(since.Truncate(time.Millisecond)):
-			w.hit("let pass: a listener's farewell came before another's sign-in of an earlier time")
 		default:
 			return fmt.Errorf("%s (device %d) signed in at %s at %s, the view says online %t at %s, %s since %s", m.name, m.number, at, since, row.Online, row.Listener, row.Reason, row.Since)
 		}
@@ -218,14 +211,9 @@ func (w *world) inventories() error {
 		if err != nil {
 			return err
 		}
-		newest, last := slices.MaxFunc(all, func(a, b fact) int { return a.seen.Compare(b.seen) }), all[len(all)-1]
+		newest := slices.MaxFunc(all, func(a, b fact) int { return a.seen.Compare(b.seen) })
 		for _, f := range d.Facts {
-			right := slices.ContainsFunc(all, func(a fact) bool { return a.seen.Equal(newest.seen) && a.facts[f.Name] == f.Value })
-			switch {
-			case right:
-			case !AnyOrder && last.facts[f.Name] == f.Value:
-				w.hit("let pass: an older inventory came later")
-			default:
+			if !slices.ContainsFunc(all, func(a fact) bool { return a.seen.Equal(newest.seen) && a.facts[f.Name] == f.Value }) {
 				return fmt.Errorf("fact %s of device %d is %q in the view, it was %q at last, %s", f.Name, number, f.Value, newest.facts[f.Name], newest.seen)
 			}
 		}

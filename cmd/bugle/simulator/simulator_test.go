@@ -21,7 +21,6 @@ var (
 	planFlag   = flag.String("plan", "", "steps that TestSeed takes instead of those of its seed, as in testdata/found")
 	shrinkFlag = flag.Bool("shrink", false, "if TestSeed fails, find out which steps it takes")
 	logFlag    = flag.Bool("log", false, "let the parts log to standard error in TestSeed")
-	orderFlag  = flag.Bool("order", AnyOrder, "see AnyOrder")
 )
 
 // shortSeeds is how many seeds are run with -short.
@@ -32,7 +31,6 @@ const shortSeeds = 1
 //
 //	go test ./cmd/bugle/simulator -run 'TestSeeds$' -seed=10000 -seeds=1000 -steps=100 -timeout=2h -v
 func TestSeeds(t *testing.T) {
-	AnyOrder = *orderFlag
 	n := *seedsFlag
 	if testing.Short() {
 		n = min(n, shortSeeds)
@@ -72,7 +70,6 @@ func TestFoundPlans(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs without -short: TLS and the race detector take minutes for these")
 	}
-	AnyOrder = *orderFlag
 	f, err := os.Open(filepath.Join("testdata", "found"))
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +98,6 @@ func TestFoundPlans(t *testing.T) {
 
 // TestSeed runs one seed, to look into it.
 func TestSeed(t *testing.T) {
-	AnyOrder = *orderFlag
 	if *logFlag {
 		Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
