@@ -88,12 +88,12 @@ func (p *Policies) setBy(number uint64) (event uint64, ok bool) {
 
 // For returns a device's policy, signed, with its ETag. All devices have the same
 // one. Nobody changes the bytes.
-func (p *Policies) For(uint32) (etag string, signed []byte, err error) {
+func (p *Policies) For(uint32, string) (etag string, signed []byte, proofs [][]byte, err error) {
 	body, _, _ := p.current()
 	if etag, signed, err = p.signer.SignPolicy(body); err != nil {
-		return "", nil, fmt.Errorf("sign policy: %w", err)
+		return "", nil, nil, fmt.Errorf("sign policy: %w", err)
 	}
-	return etag, signed, nil
+	return etag, signed, nil, nil
 }
 
 // KeepAlive returns how often a device must be heard, 0 if its policy does not

@@ -178,7 +178,7 @@ func TestPolicy(t *testing.T) {
 
 func (r *rig) policyFor(t *testing.T) (string, task.Policy) {
 	t.Helper()
-	etag, signed, err := r.policies.For(7)
+	etag, signed, _, err := r.policies.For(7, "")
 	if err != nil {
 		t.Fatal(err)
 	}

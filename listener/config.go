@@ -38,9 +38,13 @@ type Config struct {
 	// Beacon returns the site's time, signed. A nonce that is not zero asks for
 	// one that holds it.
 	Beacon func(nonce [16]byte) ([]byte, error)
-	// Policy returns a device's policy, signed, and its ETag; the slice is not
-	// changed afterwards. Both are empty if there is none.
-	Policy func(device uint32) (etag string, signed []byte, err error)
+	// Policy returns a device's policy, or that of a person who is signed in there;
+	// its slices are not changed afterwards. The zero value means that there is none.
+	Policy func(device uint32, user string) (Policy, error)
+	// Renew answers a device that wants a new certificate: the certificate in DER. A
+	// [*JoinRefused] is told to the device; after any other error it asks again.
+	// Without Renew nothing is renewed here.
+	Renew func(ctx context.Context, device uint32, csr []byte) (certificate []byte, err error)
 	// Join answers a device that has no certificate yet. A [*JoinRefused] is told
 	// to the device, any other error is logged and becomes "try again". Without
 	// Join nobody can join here.
@@ -67,6 +71,13 @@ type Config struct {
 
 	Limits Limits
 	Log    *slog.Logger // default slog.Default()
+}
+
+// A Policy is one device's policy, as the site signed it.
+type Policy struct {
+	ETag   string
+	Signed []byte
+	Proofs [][]byte // that the device is a target of each task that the policy lists
 }
 
 // Limits bound what agents and strangers can make a listener hold. A zero field

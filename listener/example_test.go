@@ -51,7 +51,7 @@ func Example() {
 			return nil
 		},
 		Beacon: func([16]byte) ([]byte, error) { return nil, nil },
-		Policy: func(uint32) (string, []byte, error) { return "", nil, nil },
+		Policy: func(uint32, string) (listener.Policy, error) { return listener.Policy{}, nil },
 		Log:    slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

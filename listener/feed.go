@@ -22,20 +22,48 @@ type Feed interface {
 	Next(ctx context.Context) (Update, error)
 }
 
-// An Update is one of [OpenOperation], [EndOperation], [BlockDevice],
-// [UnblockDevice] and [Whole].
+// An Update is one of [OpenOperation], [ReleaseWave], [EndOperation],
+// [BlockDevice], [UnblockDevice], [ChangeKeys] and [Whole].
 type Update interface{ update() }
 
 // OpenOperation is an operation that may have to be sent.
 type OpenOperation struct {
-	Signed  task.Signed
-	Targets *task.Targets // whose root is the one in the task
-	Done    *task.Targets // of them those that have reported finally; nil if none
+	Signed   task.Signed
+	Targets  *task.Targets // whose root is the one in the task
+	Done     *task.Targets // of them those that have reported finally; nil if none
+	Priority uint8         // order in the send queue: 1 before 2 before 3; 0 is 2
+	Durable  bool          // also in the policy of its targets
+	// Held says that only those are sent it whom a [ReleaseWave] names. Else all
+	// are, at not-before.
+	Held bool
 }
 
-// EndOperation says that an operation was cancelled, has expired or is closed: it
-// is sent to nobody any more.
-type EndOperation struct{ ID task.ID }
+// ReleaseWave lets a held operation go to some of its targets. It follows the
+// OpenOperation, and is told again after it.
+type ReleaseWave struct {
+	ID      task.ID
+	Wave    uint32        // from 1; one that is known changes nothing
+	Devices *task.Targets // some of the operation's
+	At      time.Time     // when it was released
+	// Spread is the time from At over which the sends are spread: each device has
+	// its own moment in it, the same at every listener.
+	Spread time.Duration
+}
+
+// EndOperation says that an operation was cancelled, stopped, has expired or is
+// closed: it is sent to nobody any more.
+type EndOperation struct {
+	ID task.ID
+	// Cancel is the signed word ([task.Cancel]) for agents that have the task, empty
+	// if they may go on. It is handed out until Until, which is when no agent may
+	// begin the task any more.
+	Cancel []byte
+	Until  time.Time
+}
+
+// ChangeKeys is a [task.Keyring], signed. All that there are are told before
+// [Whole], in order.
+type ChangeKeys struct{ Ring []byte }
 
 // BlockDevice refuses a device from now on and cuts its session.
 type BlockDevice struct{ Device uint32 }
@@ -48,6 +76,8 @@ type UnblockDevice struct{ Device uint32 }
 type Whole struct{}
 
 func (OpenOperation) update() {}
+func (ReleaseWave) update()   {}
+func (ChangeKeys) update()    {}
 func (EndOperation) update()  {}
 func (BlockDevice) update()   {}
 func (UnblockDevice) update() {}

@@ -295,7 +295,7 @@ func newBenchOn(t testing.TB, tcp, https net.Listener, dial func() (net.Conn, er
 		Beacon: func(nonce [16]byte) ([]byte, error) {
 			return (&task.Beacon{Site: "P01", Time: time.Now(), Nonce: nonce}).Sign(b.pki.task), nil
 		},
-		Policy: func(uint32) (string, []byte, error) { return "", nil, nil },
+		Policy: func(uint32, string) (Policy, error) { return Policy{}, nil },
 	}
 	if edit != nil {
 		edit(&cfg)

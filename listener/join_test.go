@@ -140,7 +140,7 @@ func idle(t *testing.T, edit func(*Config)) *Listener {
 	cfg := Config{Site: "P01", Name: "BENCH", Certificate: always(p.server), ClientCAs: p.pool, Log: quiet(),
 		Drop: (&spoolFolder{changed: make(chan struct{})}).drop, Feed: make(script),
 		Beacon: func([16]byte) ([]byte, error) { return nil, nil },
-		Policy: func(uint32) (string, []byte, error) { return "", nil, nil }}
+		Policy: func(uint32, string) (Policy, error) { return Policy{}, nil }}
 	edit(&cfg)
 	l, err := New(cfg)
 	if err != nil {

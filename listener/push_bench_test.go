@@ -40,7 +40,7 @@ func BenchmarkPush(b *testing.B) {
 		}
 		last = append(last, end.Sub(begun))
 		b.StopTimer()
-		bench.tell(EndOperation{op.id(b)})
+		bench.tell(EndOperation{ID: op.id(b)})
 		b.StartTimer()
 	}
 	slices.Sort(last)

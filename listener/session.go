@@ -178,23 +178,18 @@ func (s *session) keepAlive(m *wire.KeepAlive) error {
 // policy answers with the device's policy. From then on the agent keeps to the
 // interval in it; for the message that is awaited next, the longer one counts.
 func (s *session) policy(m *wire.PolicyRequest) {
-	etag, signed, err := s.l.cfg.Policy(s.device)
+	p, err := s.l.cfg.Policy(s.device, m.User)
 	if err != nil {
 		s.l.cfg.Log.Error("no policy for a device", "device", s.device, "err", err)
 		return
 	}
-	if len(signed) > wire.MaxTransfer {
-		s.l.cfg.Log.Error("policy is too long", "device", s.device, "bytes", len(signed))
+	if len(p.Signed) > wire.MaxTransfer {
+		s.l.cfg.Log.Error("policy is too long", "device", s.device, "bytes", len(p.Signed))
 		return
 	}
-	if etag == m.ETag || len(signed) == 0 {
-		s.reply(&wire.Policy{ETag: etag})
-	} else {
-		of := (len(signed) + wire.MaxChunk - 1) / wire.MaxChunk
-		for i := range of {
-			chunk := signed[i*wire.MaxChunk : min((i+1)*wire.MaxChunk, len(signed))]
-			s.reply(&wire.Policy{ETag: etag, Part: uint32(i + 1), Of: uint32(of), Chunk: chunk})
-		}
+	s.sendPolicy(m.ETag, p)
+	if m.User != "" {
+		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -202,6 +197,21 @@ func (s *session) policy(m *wire.PolicyRequest) {
 		s.soon = s.l.cfg.KeepAlive
 	}
 	s.interval = max(s.interval, s.soon)
+}
+
+func (s *session) sendPolicy(known string, p Policy) {
+	if p.ETag == known || len(p.Signed) == 0 {
+		s.reply(&wire.Policy{ETag: p.ETag})
+		return
+	}
+	if len(p.Proofs) > 0 {
+		s.reply(&wire.PolicyProofs{ETag: p.ETag, Proofs: p.Proofs})
+	}
+	of := (len(p.Signed) + wire.MaxChunk - 1) / wire.MaxChunk
+	for i := range of {
+		chunk := p.Signed[i*wire.MaxChunk : min((i+1)*wire.MaxChunk, len(p.Signed))]
+		s.reply(&wire.Policy{ETag: p.ETag, Part: uint32(i + 1), Of: uint32(of), Chunk: chunk})
+	}
 }
 
 func (s *session) displace() {

@@ -94,7 +94,7 @@ func TestOP2_SentAgainUntilAnswered(t *testing.T) {
 		t.Fatalf("got %s, want the one without an answer", id)
 	}
 	a.alone()
-	b.tell(EndOperation{second.id(t)})
+	b.tell(EndOperation{ID: second.id(t)})
 	a.conn.Close()
 	b.tell(b.pki.operation(time.Hour, 1)) // the feed is read in order: the end has been applied
 	b.tell(b.pki.operation(time.Hour, 1))
@@ -215,11 +215,11 @@ func TestPolicy(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := newBench(t, func(c *Config) {
-		c.Policy = func(device uint32) (string, []byte, error) {
+		c.Policy = func(device uint32, _ string) (Policy, error) {
 			if device == 8 {
-				return "", nil, nil
+				return Policy{}, nil
 			}
-			return p.ETag(), signed, nil
+			return Policy{ETag: p.ETag(), Signed: signed}, nil
 		}
 	})
 	a := b.signIn(7)
@@ -329,7 +329,7 @@ func TestDropFails(t *testing.T) {
 func TestSlowReader(t *testing.T) {
 	signed := make([]byte, 1<<20)
 	b := newBench(t, func(c *Config) {
-		c.Policy = func(uint32) (string, []byte, error) { return "e", signed, nil }
+		c.Policy = func(uint32, string) (Policy, error) { return Policy{ETag: "e", Signed: signed}, nil }
 	})
 	quick := b.signIn(8)
 	raw, err := b.dial()

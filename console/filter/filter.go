@@ -69,9 +69,10 @@ func CheckKind(s string) error {
 // deviceKinds and operationKinds are the events that can be about one.
 var (
 	deviceKinds = kindSet(event.KindDeviceJoined, event.KindDeviceDiscovered, event.KindDeviceBlocked, event.KindDeviceUnblocked,
-		event.KindPresenceSnapshot, event.KindPresenceDelta, event.KindResultsReported, event.KindOperationRequest, event.KindStatusMessage)
+		event.KindPresenceSnapshot, event.KindPresenceDelta, event.KindResultsReported, event.KindOperationRequest, event.KindOperationReleased,
+		event.KindStatusMessage, event.KindCertificateIssued)
 	operationKinds = kindSet(event.KindOperationRequest, event.KindOperationCancel, event.KindOperationExpired, event.KindOperationClosed,
-		event.KindResultsReported)
+		event.KindOperationReleased, event.KindOperationStopped, event.KindResultsReported)
 )
 
 func kindSet(kinds ...event.Kind) map[event.Kind]bool {
@@ -168,6 +169,8 @@ func concerns(p event.Payload, device uint32) bool {
 		return p.Device == device
 	case *event.StatusMessage:
 		return p.Device == device
+	case *event.CertificateIssued:
+		return p.Device == device
 	case *event.PresenceSnapshot:
 		return slices.ContainsFunc(p.Entries, func(e event.PresenceEntry) bool { return e.Device == device })
 	case *event.PresenceDelta:
@@ -175,10 +178,16 @@ func concerns(p event.Payload, device uint32) bool {
 	case *event.ResultsReported:
 		return slices.ContainsFunc(p.Rows, func(r event.ResultRow) bool { return r.Device == device })
 	case *event.OperationRequested:
-		targets := roaring.New()
-		return targets.UnmarshalBinary(p.Targets) == nil && targets.Contains(device)
+		return contains(p.Targets, device)
+	case *event.OperationReleased:
+		return contains(p.Devices, device)
 	}
 	return false
+}
+
+func contains(bitmap []byte, device uint32) bool {
+	set := roaring.New()
+	return set.UnmarshalBinary(bitmap) == nil && set.Contains(device)
 }
 
 // touches tells whether a payload is about an operation.
@@ -192,6 +201,10 @@ func touches(p event.Payload, id task.ID) bool {
 	case *event.OperationExpired:
 		return p.Operation == id
 	case *event.OperationClosed:
+		return p.Operation == id
+	case *event.OperationReleased:
+		return p.Operation == id
+	case *event.OperationStopped:
 		return p.Operation == id
 	case *event.ResultsReported:
 		return slices.ContainsFunc(p.Rows, func(r event.ResultRow) bool { return r.Operation == id })

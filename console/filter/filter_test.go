@@ -53,6 +53,11 @@ var payloads = map[event.Kind]func() event.Payload{
 	event.KindJournalExported:    func() event.Payload { return new(event.JournalExported) },
 	event.KindViewRolledBack:     func() event.Payload { return new(event.ViewRolledBack) },
 	event.KindSiteMessage:        func() event.Payload { return new(event.SiteMessage) },
+	event.KindCertificateIssued:  func() event.Payload { return new(event.CertificateIssued) },
+	event.KindKeysChanged:        func() event.Payload { return new(event.KeysChanged) },
+	event.KindListenerRevoked:    func() event.Payload { return new(event.ListenerRevoked) },
+	event.KindOperationReleased:  func() event.Payload { return new(event.OperationReleased) },
+	event.KindOperationStopped:   func() event.Payload { return new(event.OperationStopped) },
 }
 
 func TestEveryKindIsTried(t *testing.T) {
@@ -99,6 +104,8 @@ func drawPayload(t *rapid.T) event.Payload {
 		if rapid.Bool().Draw(t, "retry") {
 			p.RetryOf = id.Draw(t, "of")
 		}
+	case *event.OperationReleased:
+		p.Devices = bitmap(rapid.SliceOf(device).Draw(t, "devices"))
 	case *event.StatusMessage:
 		p.Device *= uint32(rapid.IntRange(0, 1).Draw(t, "about one"))
 	}

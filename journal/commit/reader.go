@@ -77,16 +77,17 @@ type reader struct {
 	last   uint64
 	begins bool // the hash of at is not known: the first page is taken at its word
 
-	loaded chunk      // pages behind at that came from the store
-	chunks int        // that were loaded
-	ahead  chan chunk // brings those behind them, or nil
-	cancel func()     // ends what brings them
+	loaded chunk        // pages behind at that came from the store
+	chunks int          // that were loaded
+	ahead  <-chan chunk // brings those behind them, or nil
+	cancel func()       // ends what brings them
 }
 
 // A chunk is pages that one Load has brought.
 type chunk struct {
 	raws   [][]byte
 	hashes [][32]byte
+	hashed chan struct{} // closed when hashes are there
 	err    error
 }
 
@@ -105,6 +106,7 @@ func (r *reader) Next(ctx context.Context) (*journal.Page, error) {
 		case len(r.loaded.raws) > 0:
 			return r.parse(v.head)
 		case v.page != nil:
+			r.stop() // it would bring this page again
 			return r.take(v.page)
 		case v.head.Pages > r.at.Pages:
 			if err := r.load(ctx, v.head.Pages); err != nil {
@@ -167,7 +169,7 @@ func (r *reader) load(ctx context.Context, end uint64) error {
 	}
 	if err == nil {
 		r.loaded, r.chunks = c, r.chunks+1
-		r.fetchAhead(r.at.Pages+uint64(len(c.raws)), end)
+		r.readAhead(r.at.Pages+uint64(len(c.raws)), end)
 		return nil
 	}
 	if v := r.j.tail.look(0); v.err != nil {
@@ -180,47 +182,84 @@ func (r *reader) load(ctx context.Context, end uint64) error {
 }
 
 // next returns the chunk behind at: the one that is on its way, or a new one.
-func (r *reader) next(ctx context.Context, last uint64) (chunk, error) {
-	if r.ahead == nil {
-		return r.j.fetch(ctx, r.at.Pages+1, last), nil
+func (r *reader) next(ctx context.Context, last uint64) (c chunk, err error) {
+	ok := false
+	if r.ahead != nil {
+		select {
+		case c, ok = <-r.ahead:
+		case <-ctx.Done():
+			return chunk{}, ctx.Err()
+		}
+	}
+	if !ok {
+		r.stop()
+		c = r.j.fetch(ctx, r.at.Pages+1, last)
 	}
 	select {
-	case c := <-r.ahead:
-		r.ahead = nil
-		r.cancel()
+	case <-c.hashed:
 		return c, nil
 	case <-ctx.Done():
 		return chunk{}, ctx.Err()
 	}
 }
 
-// fetchAhead begins to get the pages behind number n, if they are not in memory.
-func (r *reader) fetchAhead(n, end uint64) {
+// readAhead begins to get the pages behind number n up to the journal's end as it
+// is now, unless that is under way or they are in memory.
+func (r *reader) readAhead(n, end uint64) {
 	last := min(end, r.last)
-	if r.chunks < 2 || n >= last || r.j.tail.look(n+1).page != nil {
+	if r.ahead != nil || r.chunks < 2 || n >= last || r.j.tail.look(n+1).page != nil {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	r.ahead, r.cancel = make(chan chunk, 1), cancel
-	go func(to chan<- chunk) { to <- r.j.fetch(ctx, n+1, last) }(r.ahead)
+	to := make(chan chunk)
+	r.ahead, r.cancel = to, cancel
+	go r.j.bring(ctx, n+1, last, to)
 }
 
-// fetch loads page n, and some behind it, and hashes them.
+// bring loads page n and all behind it up to last, a chunk at a time: one waits for
+// whoever reads while the next is loaded, and both are hashed meanwhile.
+func (j *Journal) bring(ctx context.Context, n, last uint64, to chan<- chunk) {
+	defer close(to)
+	for n <= last {
+		c := j.fetch(ctx, n, last)
+		select {
+		case to <- c:
+		case <-ctx.Done():
+			return
+		}
+		if c.err != nil || len(c.raws) == 0 {
+			return
+		}
+		n += uint64(len(c.raws))
+	}
+}
+
+// fetch loads page n, and some behind it, and has them hashed.
 func (j *Journal) fetch(ctx context.Context, n, last uint64) (c chunk) {
 	c.raws, c.err = j.store.Load(ctx, n, last)
-	c.hashes = make([][32]byte, len(c.raws))
-	for i, raw := range c.raws {
-		c.hashes[i] = journal.HashPage(raw)
-	}
+	c.hashes, c.hashed = make([][32]byte, len(c.raws)), make(chan struct{})
+	go func(c chunk) {
+		for i, raw := range c.raws {
+			c.hashes[i] = journal.HashPage(raw)
+		}
+		close(c.hashed)
+	}(c)
 	return c
 }
 
-func (r *reader) Close() error {
-	if r.ahead != nil {
-		r.cancel()
-		<-r.ahead
-		r.ahead = nil
+// stop ends what reads ahead.
+func (r *reader) stop() {
+	if r.ahead == nil {
+		return
 	}
+	r.cancel()
+	for range r.ahead { // until it has ended: nothing is read any more then
+	}
+	r.ahead = nil
+}
+
+func (r *reader) Close() error {
+	r.stop()
 	r.loaded = chunk{}
 	return nil
 }

@@ -137,26 +137,37 @@ type TokenCreated struct {
 	Hash    [32]byte // SHA-256 of the secret half
 	Uses    uint32   // how many devices may join with it
 	Expires time.Time
+
+	// Since version 2: the listener that may join with it, and the devices that it
+	// will speak for (a roaring bitmap, empty for all). Empty: it is for devices.
+	Listener string
+	Scope    []byte
 }
 
 // Kind returns token.created.
 func (*TokenCreated) Kind() Kind { return KindTokenCreated }
 
 func (p *TokenCreated) encode(w *bounded.Writer) {
-	w.Array(5)
-	w.Uint(1)
+	w.Array(7)
+	w.Uint(2)
 	w.Exact(p.Token, MaxName)
 	w.Raw(p.Hash[:])
 	w.Uint(uint64(p.Uses))
 	w.Int(nanos(p.Expires))
+	w.Exact(p.Listener, 16)
+	w.Bytes(p.Scope, MaxBitmap)
 }
 
 func (p *TokenCreated) decode(r *bounded.Reader) {
-	r.Version(1)
+	version := r.Version(2)
 	p.Token = r.String(MaxName)
 	r.Raw(p.Hash[:])
 	p.Uses = r.Uint32()
 	p.Expires = instant(r.Int64())
+	if version >= 2 {
+		p.Listener = r.String(16)
+		p.Scope = r.Bytes(MaxBitmap)
+	}
 	r.End()
 }
 

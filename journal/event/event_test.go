@@ -88,10 +88,16 @@ func readGolden(t testing.TB, file string) []byte {
 func TestGolden(t *testing.T) {
 	for _, p := range samples {
 		e := sample(p)
-		golden(t, string(p.Kind())+".v1.hex", mustEncode(t, e))
-		got := mustDecode(t, readGolden(t, filepath.Join("testdata", string(p.Kind())+".v1.hex")))
+		golden(t, goldenOf(p), mustEncode(t, e))
+		got := mustDecode(t, readGolden(t, filepath.Join("testdata", goldenOf(p))))
 		if diff := cmp.Diff(e, got); diff != "" {
 			t.Errorf("%s reads back changed (-sample +golden):\n%s", p.Kind(), diff)
+		}
+	}
+	for _, p := range samples1 {
+		got := mustDecode(t, readGolden(t, filepath.Join("testdata", string(p.Kind())+".v1.hex")))
+		if diff := cmp.Diff(sample(p), got); diff != "" {
+			t.Errorf("version 1 of %s reads back changed (-sample +golden):\n%s", p.Kind(), diff)
 		}
 	}
 	bare := &event.Event{Payload: &event.ListenerStopped{}}
@@ -110,6 +116,9 @@ func TestGoldenFilesAreTheKinds(t *testing.T) {
 	want := map[string]bool{"bare.v1.hex": true, "unknown.v9.hex": true}
 	for _, k := range event.Kinds() {
 		want[string(k)+".v1.hex"] = true
+	}
+	for _, p := range samples1 {
+		want[goldenOf(p)] = true
 	}
 	for _, f := range files {
 		if !want[filepath.Base(f)] {
@@ -135,6 +144,8 @@ func TestKinds(t *testing.T) {
 		"policy.changed": event.ByConsole, "view.rebuilt": event.ByConsole, "login.failed": event.ByConsole, "signin.failed": event.ByInbox,
 		"checkpoint.signed": event.BySite, "journal.checked": event.BySite, "generation.sealed": event.BySite,
 		"generation.archived": event.BySite, "event.lost": event.BySite, "journal.salvaged": event.BySite,
+		"certificate.issued": event.ByAuthority, "keys.changed": event.ByAuthority, "listener.revoked": event.ByAuthority,
+		"operation.released": event.BySite, "operation.stopped": event.BySite,
 		"journal.exported": event.ByConsole, "view.rolled-back": event.ByConsole, "site.message": event.BySite,
 	}
 	got := make(map[event.Kind]event.Appender)

@@ -24,7 +24,10 @@ const (
 	KindDeviceUnblocked    Kind = "device.unblocked"    // [DeviceUnblocked]
 	KindTokenCreated       Kind = "token.created"       // [TokenCreated]
 	KindTokenRevoked       Kind = "token.revoked"       // [TokenRevoked]
+	KindCertificateIssued  Kind = "certificate.issued"  // [CertificateIssued]
+	KindKeysChanged        Kind = "keys.changed"        // [KeysChanged]
 	KindListenerGranted    Kind = "listener.granted"    // [ListenerGranted]
+	KindListenerRevoked    Kind = "listener.revoked"    // [ListenerRevoked]
 	KindListenerStarted    Kind = "listener.started"    // [ListenerStarted]
 	KindListenerStopped    Kind = "listener.stopped"    // [ListenerStopped]
 	KindListenerLost       Kind = "listener.lost"       // [ListenerLost]
@@ -35,6 +38,8 @@ const (
 	KindOperationCancel    Kind = "operation.cancelled" // [OperationCancelled]
 	KindOperationExpired   Kind = "operation.expired"   // [OperationExpired]
 	KindOperationClosed    Kind = "operation.closed"    // [OperationClosed]
+	KindOperationReleased  Kind = "operation.released"  // [OperationReleased]
+	KindOperationStopped   Kind = "operation.stopped"   // [OperationStopped]
 	KindPolicyChanged      Kind = "policy.changed"      // [PolicyChanged]
 	KindFileQuarantined    Kind = "file.quarantined"    // [FileQuarantined]
 	KindFileRequeued       Kind = "file.requeued"       // [FileRequeued]
@@ -66,20 +71,25 @@ var table = map[Kind]entry{
 	KindDeviceDiscovered:   {ByInbox, 1, func() Payload { return new(DeviceDiscovered) }},
 	KindDeviceBlocked:      {ByAuthority, 1, func() Payload { return new(DeviceBlocked) }},
 	KindDeviceUnblocked:    {ByAuthority, 1, func() Payload { return new(DeviceUnblocked) }},
-	KindTokenCreated:       {ByAuthority, 1, func() Payload { return new(TokenCreated) }},
+	KindTokenCreated:       {ByAuthority, 2, func() Payload { return new(TokenCreated) }},
 	KindTokenRevoked:       {ByAuthority, 1, func() Payload { return new(TokenRevoked) }},
-	KindListenerGranted:    {ByAuthority, 1, func() Payload { return new(ListenerGranted) }},
+	KindCertificateIssued:  {ByAuthority, 1, func() Payload { return new(CertificateIssued) }},
+	KindKeysChanged:        {ByAuthority, 1, func() Payload { return new(KeysChanged) }},
+	KindListenerGranted:    {ByAuthority, 2, func() Payload { return new(ListenerGranted) }},
+	KindListenerRevoked:    {ByAuthority, 1, func() Payload { return new(ListenerRevoked) }},
 	KindListenerStarted:    {ByInbox, 1, func() Payload { return new(ListenerStarted) }},
 	KindListenerStopped:    {ByInbox, 1, func() Payload { return new(ListenerStopped) }},
 	KindListenerLost:       {BySite, 1, func() Payload { return new(ListenerLost) }},
 	KindPresenceSnapshot:   {ByInbox, 1, func() Payload { return new(PresenceSnapshot) }},
 	KindPresenceDelta:      {ByInbox, 1, func() Payload { return new(PresenceDelta) }},
 	KindResultsReported:    {ByInbox, 1, func() Payload { return new(ResultsReported) }},
-	KindOperationRequest:   {ByConsole, 1, func() Payload { return new(OperationRequested) }},
-	KindOperationCancel:    {ByConsole, 1, func() Payload { return new(OperationCancelled) }},
+	KindOperationRequest:   {ByConsole, 2, func() Payload { return new(OperationRequested) }},
+	KindOperationCancel:    {ByConsole, 2, func() Payload { return new(OperationCancelled) }},
 	KindOperationExpired:   {BySite, 1, func() Payload { return new(OperationExpired) }},
 	KindOperationClosed:    {BySite, 1, func() Payload { return new(OperationClosed) }},
-	KindPolicyChanged:      {ByConsole, 1, func() Payload { return new(PolicyChanged) }},
+	KindOperationReleased:  {BySite, 1, func() Payload { return new(OperationReleased) }},
+	KindOperationStopped:   {BySite, 1, func() Payload { return new(OperationStopped) }},
+	KindPolicyChanged:      {ByConsole, 2, func() Payload { return new(PolicyChanged) }},
 	KindFileQuarantined:    {ByInbox, 1, func() Payload { return new(FileQuarantined) }},
 	KindFileRequeued:       {ByConsole, 1, func() Payload { return new(FileRequeued) }},
 	KindRecordQuarantined:  {ByInbox, 1, func() Payload { return new(RecordQuarantined) }},

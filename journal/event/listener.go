@@ -12,24 +12,80 @@ type ListenerGranted struct {
 	Listener  string
 	Epoch     uint32
 	PublicKey []byte // Ed25519, 32 bytes
+
+	// Since version 2. Empty for the listener in the site's own process.
+	Token string   // with which it joined; a renewal repeats it
+	TCP   []string // addresses for agents, host:port, the best first
+	HTTPS []string
+	Scope []byte // the devices that it may speak for, a roaring bitmap; empty for all
 }
+
+// MaxAddresses is the largest number of addresses of one listener's carrier.
+const MaxAddresses = 16
 
 // Kind returns listener.granted.
 func (*ListenerGranted) Kind() Kind { return KindListenerGranted }
 
 func (p *ListenerGranted) encode(w *bounded.Writer) {
-	w.Array(4)
-	w.Uint(1)
+	w.Array(8)
+	w.Uint(2)
 	w.Exact(p.Listener, 16)
 	w.Uint(uint64(p.Epoch))
 	w.Bytes(p.PublicKey, 32)
+	w.Exact(p.Token, MaxName)
+	for _, list := range [][]string{p.TCP, p.HTTPS} {
+		w.List(len(list), MaxAddresses)
+		for _, a := range list {
+			w.Exact(a, MaxName)
+		}
+	}
+	w.Bytes(p.Scope, MaxBitmap)
 }
 
 func (p *ListenerGranted) decode(r *bounded.Reader) {
-	r.Version(1)
+	version := r.Version(2)
 	p.Listener = r.String(16)
 	p.Epoch = r.Uint32()
 	p.PublicKey = r.Bytes(32)
+	if version >= 2 {
+		p.Token = r.String(MaxName)
+		p.TCP = decodeAddresses(r)
+		p.HTTPS = decodeAddresses(r)
+		p.Scope = r.Bytes(MaxBitmap)
+	}
+	r.End()
+}
+
+func decodeAddresses(r *bounded.Reader) (list []string) {
+	r.Array(MaxAddresses)
+	for r.More() {
+		list = append(list, r.String(MaxName))
+	}
+	r.End()
+	return list
+}
+
+// ListenerRevoked ends a listener: none of its keys and certificates is good any
+// more, whatever its epoch.
+type ListenerRevoked struct {
+	Listener string
+	Reason   string
+}
+
+// Kind returns listener.revoked.
+func (*ListenerRevoked) Kind() Kind { return KindListenerRevoked }
+
+func (p *ListenerRevoked) encode(w *bounded.Writer) {
+	w.Array(3)
+	w.Uint(1)
+	w.Exact(p.Listener, 16)
+	w.String(p.Reason, MaxText)
+}
+
+func (p *ListenerRevoked) decode(r *bounded.Reader) {
+	r.Version(1)
+	p.Listener = r.String(16)
+	p.Reason = r.String(MaxText)
 	r.End()
 }
 

@@ -142,7 +142,8 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			t.Fatalf("what was decoded cannot be encoded: %v", err)
 		}
-		if len(again) > len(b) {
+		// An older version becomes the newest one, which has more fields.
+		if goldenOf(e.Payload) == string(e.Kind())+".v1.hex" && len(again) > len(b) {
 			t.Errorf("%d bytes became %d", len(b), len(again))
 		}
 		e2, err := event.Decode(again)

@@ -30,9 +30,13 @@ var samples = []event.Payload{
 	&event.DeviceDiscovered{Device: 70_001, Facts: []event.Fact{{Name: "os.version", Value: "12.11"}, {Name: "cpu.count", Value: "8"}}},
 	&event.DeviceBlocked{Device: 70_001, Reason: "stolen"},
 	&event.DeviceUnblocked{Device: 70_001, Reason: "found again"},
-	&event.TokenCreated{Token: "0011223344556677", Hash: fill32(0x10), Uses: 25, Expires: at(3600)},
+	&event.TokenCreated{Token: "0011223344556677", Hash: fill32(0x10), Uses: 25, Expires: at(3600), Listener: "BGL01", Scope: []byte{0x3a, 0x30}},
 	&event.TokenRevoked{Token: "0011223344556677"},
-	&event.ListenerGranted{Listener: "BGL01", Epoch: 3, PublicKey: []byte{1, 2, 3, 4}},
+	&event.ListenerGranted{Listener: "BGL01", Epoch: 3, PublicKey: []byte{1, 2, 3, 4}, Token: "0011223344556677",
+		TCP: []string{"bgl01.example:10123"}, HTTPS: []string{"bgl01.example:10443", "192.0.2.1:10443"}, Scope: []byte{0x3a, 0x30}},
+	&event.ListenerRevoked{Listener: "BGL01", Reason: "machine was sold"},
+	&event.CertificateIssued{Device: 70_001, Listener: "BGL01", PublicKey: []byte{4, 1, 2, 3}, Serial: []byte{9, 8, 7}, Expires: at(604_800)},
+	&event.KeysChanged{Number: 2, Ring: []byte("signed keyring"), What: "task", Reason: "yearly"},
 	&event.ListenerStarted{Listener: "BGL01", Epoch: 3, Version: "0.1.0", Address: "192.0.2.1:10123"},
 	&event.ListenerStopped{Listener: "BGL01", Epoch: 3},
 	&event.ListenerLost{Listener: "BGL01", Epoch: 3, Heard: at(-300)},
@@ -49,11 +53,14 @@ var samples = []event.Payload{
 			MAC: [task.MACSize]byte{0xaa, 0xbb, 0xcc}},
 	}},
 	&event.OperationRequested{Task: task.Signed("signed task"), Targets: []byte{0x3a, 0x30}, Count: 2, Online: 1, Offline: []byte{0x3a}, Target: "all",
-		Reason: "monthly", RetryOf: earlier},
-	&event.OperationCancelled{Operation: operation, Reason: "wrong folder"},
+		Reason: "monthly", RetryOf: earlier, Priority: 1, Durable: true,
+		Pacing: event.Pacing{Waves: []uint32{5, 100}, Spread: 2 * time.Minute, Rate: 500, StopOnFailure: 10}},
+	&event.OperationReleased{Operation: operation, Wave: 2, Last: true, Devices: []byte{0x3a, 0x30}, Count: 100, Online: []byte{0x3a}, Spread: 2 * time.Minute},
+	&event.OperationStopped{Operation: operation, Wave: 1, Failed: 3, Final: 10, Limit: 10, Cancel: []byte("signed cancel"), Reason: "3 of 10 failed, the limit is 10 %"},
+	&event.OperationCancelled{Operation: operation, Reason: "wrong folder", Cancel: []byte("signed cancel")},
 	&event.OperationExpired{Operation: operation},
 	&event.OperationClosed{Operation: operation},
-	&event.PolicyChanged{Body: []byte(`{"keepAlive":"60s"}`), Reason: "fewer packets"},
+	&event.PolicyChanged{Body: []byte(`{"keepAlive":"60s"}`), Reason: "fewer packets", User: "ann"},
 	&event.FileQuarantined{Name: "BGL01-00000003-00000000000000000009.BOS", Digest: fill32(0x20), Size: 4096, Reason: "checksum does not match"},
 	&event.FileRequeued{Name: "BGL01-00000003-00000000000000000009.BOS"},
 	&event.RecordQuarantined{File: "BGL01-00000003-00000000000000000010.BTS", Index: 17, Reason: "code does not match", Raw: []byte{0x98, 1}},
@@ -82,4 +89,25 @@ func sample(p event.Payload) *event.Event {
 		Source:   &event.Source{Listener: "BGL01", Epoch: 3, File: event.BTS, Number: 9, Part: 1, Of: 2, Digest: fill32(0x40)},
 		Payload:  p,
 	}
+}
+
+// samples1 is what version 1 of the kinds was that have a later one, as it reads
+// today.
+var samples1 = []event.Payload{
+	&event.TokenCreated{Token: "0011223344556677", Hash: fill32(0x10), Uses: 25, Expires: at(3600)},
+	&event.ListenerGranted{Listener: "BGL01", Epoch: 3, PublicKey: []byte{1, 2, 3, 4}},
+	&event.OperationRequested{Task: task.Signed("signed task"), Targets: []byte{0x3a, 0x30}, Count: 2, Online: 1, Offline: []byte{0x3a}, Target: "all",
+		Reason: "monthly", RetryOf: earlier, Priority: 2},
+	&event.OperationCancelled{Operation: operation, Reason: "wrong folder"},
+	&event.PolicyChanged{Body: []byte(`{"keepAlive":"60s"}`), Reason: "fewer packets"},
+}
+
+// goldenOf is the file that holds a sample.
+func goldenOf(p event.Payload) string {
+	for _, old := range samples1 {
+		if old.Kind() == p.Kind() {
+			return string(p.Kind()) + ".v2.hex"
+		}
+	}
+	return string(p.Kind()) + ".v1.hex"
 }

@@ -19,11 +19,11 @@
 // and the tree grows by a page at a time.
 //
 // [Tree.Run] follows the journal, so it works on what is durable and answered,
-// and costs whoever appends nothing but the processor. At most once in
-// [Options.Every], and only if there is anything new, it signs a checkpoint: a
+// and costs whoever appends nothing but the processor. Once in [Options.Every], an
+// eighth less at the least, and only if there is anything new, it signs a checkpoint: a
 // signed note (C2SP tlog-checkpoint) that names the journal, its pages, the
 // root, the number of events, the chain's hash and the time. A page is covered
-// Options.Every after it was committed, plus two fsyncs; see [Tree.Wait]. No
+// within Options.Every after it was committed, plus two fsyncs; see [Tree.Wait]. No
 // page is signed that neither the page behind it nor the journal's head vouches
 // for.
 //

@@ -73,7 +73,7 @@ func (t *Tree) follow(ctx context.Context) error {
 		return err
 	}
 	pages, stopped := make(chan *journal.Page), make(chan error, 1)
-	go func() { stopped <- read(ctx, r, pages) }()
+	go func() { stopped <- t.listen(ctx, r, pages) }()
 	err = t.extend(pages, stopped)
 	if err != nil {
 		cancel()
@@ -81,6 +81,43 @@ func (t *Tree) follow(ctx context.Context) error {
 		}
 	}
 	return errors.Join(err, r.Close())
+}
+
+// pause is how long the tree lets pages wait for company. To be woken for each
+// page costs whoever appends more than what the tree does.
+func (t *Tree) pause() time.Duration { return t.opts.Every / 16 }
+
+// listen sends pages until there are none, and closes the channel.
+func (t *Tree) listen(ctx context.Context, r journal.Reader, pages chan<- *journal.Page) error {
+	defer close(pages)
+	for {
+		p, err := r.Next(ctx)
+		if err != nil {
+			return err
+		}
+		pages <- p
+		if p.Last() < t.opts.Journal.Head().Event {
+			continue
+		}
+		select {
+		case <-time.After(t.pause()):
+		case <-ctx.Done():
+			return t.rest(r, p.Last(), pages)
+		}
+	}
+}
+
+// rest sends the pages behind an event that came while listen did not look.
+func (t *Tree) rest(r journal.Reader, event uint64, pages chan<- *journal.Page) error {
+	for event < t.opts.Journal.Head().Event {
+		p, err := r.Next(context.Background()) // it is there: nobody waits
+		if err != nil {
+			return err
+		}
+		pages <- p
+		event = p.Last()
+	}
+	return context.Canceled
 }
 
 // read sends pages until there are none, and closes the channel.
@@ -99,7 +136,7 @@ func read(ctx context.Context, r journal.Reader, pages chan<- *journal.Page) err
 	}
 }
 
-// extend adds pages and signs what is new once it is [Options.Every] old. When
+// extend adds pages and signs what is new before it is [Options.Every] old. When
 // no more pages come it signs at once and returns why.
 func (t *Tree) extend(pages <-chan *journal.Page, stopped <-chan error) error {
 	var due <-chan time.Time
@@ -120,7 +157,7 @@ func (t *Tree) extend(pages <-chan *journal.Page, stopped <-chan error) error {
 				return err
 			}
 			if due == nil && t.built.head.Pages > t.signed.Pages {
-				due = time.After(t.opts.Every)
+				due = time.After(t.opts.Every - 2*t.pause())
 			}
 		case <-due:
 			due = nil
@@ -128,7 +165,7 @@ func (t *Tree) extend(pages <-chan *journal.Page, stopped <-chan error) error {
 				return err
 			}
 			if t.built.head.Pages > t.signed.Pages {
-				due = time.After(t.opts.Every)
+				due = time.After(t.opts.Every - 2*t.pause())
 			}
 		}
 	}

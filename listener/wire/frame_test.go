@@ -42,6 +42,14 @@ var golden = map[string]Message{
 	"close-going-away":  &Close{Code: GoingAway, RetryAfter: 1500 * time.Millisecond, Reason: "listener stops"},
 	"close-blocked":     &Close{Code: Blocked, Reason: "device is blocked"},
 	"keep-alive-simple": &KeepAlive{},
+	"sign-in-keyring":   &SignIn{Version: 1, Agent: "1.0.0", Nonce: [16]byte{15: 1}, Pending: 3, Keyring: 2},
+	"policy-of-user":    &PolicyRequest{ETag: "00112233445566778899aabbccddeeff", User: "ann"},
+	"cancel":            &Cancel{Signed: []byte("signed cancel")},
+	"keyring":           &Keyring{Signed: []byte("signed keyring")},
+	"renew":             &Renew{CSR: []byte("certificate request")},
+	"renewed":           &Renewed{Certificate: []byte("certificate"), Reason: ""},
+	"not-renewed":       &Renewed{Reason: "device is blocked"},
+	"policy-proofs":     &PolicyProofs{ETag: "00112233445566778899aabbccddeeff", Proofs: [][]byte{[]byte("a proof"), []byte("another")}},
 }
 
 var create = flag.Bool("create", false, "write golden files that do not exist yet; others are never changed")
@@ -83,6 +91,9 @@ func TestGoldenFrames(t *testing.T) {
 // A message with more fields than are known is taken; one with fewer is not.
 func TestLaterFields(t *testing.T) {
 	for name, m := range golden {
+		if name == "sign-in" || name == "policy-request" {
+			continue // they lack a field that there is: the next would be that one
+		}
 		f, err := Append(nil, m)
 		if err != nil {
 			t.Fatal(err)

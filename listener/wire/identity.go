@@ -53,3 +53,45 @@ func IdentityOf(cert *x509.Certificate) (Identity, error) {
 	}
 	return i, nil
 }
+
+// A ListenerIdentity is who a stand-alone listener is: what the URI in its
+// certificate says, as bugle://SITE/listener/NAME.
+type ListenerIdentity struct {
+	Site string
+	Name string // [A-Z0-9]{3,16}
+}
+
+// URI returns the identity as it stands in a certificate.
+func (i ListenerIdentity) URI() *url.URL {
+	return &url.URL{Scheme: "bugle", Host: i.Site, Path: "/listener/" + i.Name}
+}
+
+// ErrNoListener is wrapped by the errors of [ListenerOf].
+var ErrNoListener = errors.New("certificate names no listener of a site")
+
+// ListenerOf reads the identity of a listener from a certificate, which the
+// caller has verified. Only the one form of [ListenerIdentity.URI] is taken.
+func ListenerOf(cert *x509.Certificate) (ListenerIdentity, error) {
+	if len(cert.URIs) != 1 || cert.URIs[0].Scheme != "bugle" {
+		return ListenerIdentity{}, ErrNoListener
+	}
+	u := cert.URIs[0]
+	name, ok := strings.CutPrefix(u.Path, "/listener/")
+	i := ListenerIdentity{Site: u.Host, Name: name}
+	if !ok || !validListener(name) || i.Site == "" || len(i.Site) > task.MaxSite || u.String() != i.URI().String() {
+		return ListenerIdentity{}, fmt.Errorf("%w: %q", ErrNoListener, u)
+	}
+	return i, nil
+}
+
+func validListener(name string) bool {
+	if len(name) < 3 || len(name) > 16 {
+		return false
+	}
+	for _, c := range []byte(name) {
+		if (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return true
+}

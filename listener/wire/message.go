@@ -27,6 +27,11 @@ const (
 	TypeInventoryAck  Type = 12
 	TypeBye           Type = 13
 	TypeClose         Type = 14
+	TypeRenew         Type = 15
+	TypeRenewed       Type = 16
+	TypeKeyring       Type = 18
+	TypeCancel        Type = 20
+	TypePolicyProofs  Type = 22
 )
 
 func (t Type) String() string {
@@ -39,7 +44,8 @@ func (t Type) String() string {
 var typeNames = map[Type]string{TypeSignIn: "sign-in", TypeWelcome: "welcome", TypeTask: "task", TypeResult: "result",
 	TypeResultAck: "result-ack", TypeKeepAlive: "keep-alive", TypeKeepAliveAck: "keep-alive-ack",
 	TypePolicyRequest: "policy-request", TypePolicy: "policy", TypeInventory: "inventory",
-	TypeInventoryAck: "inventory-ack", TypeBye: "bye", TypeClose: "close"}
+	TypeInventoryAck: "inventory-ack", TypeBye: "bye", TypeClose: "close", TypeRenew: "renew", TypeRenewed: "renewed",
+	TypeKeyring: "keyring", TypeCancel: "cancel", TypePolicyProofs: "policy-proofs"}
 
 // A Message is one of the types of this package.
 type Message interface {
@@ -76,6 +82,16 @@ func newMessage(t Type) Message {
 		return new(Bye)
 	case TypeClose:
 		return new(Close)
+	case TypeRenew:
+		return new(Renew)
+	case TypeRenewed:
+		return new(Renewed)
+	case TypeKeyring:
+		return new(Keyring)
+	case TypeCancel:
+		return new(Cancel)
+	case TypePolicyProofs:
+		return new(PolicyProofs)
 	}
 	return nil
 }
@@ -97,13 +113,18 @@ type SignIn struct {
 	Nonce   [16]byte
 	Open    []task.ID // operations that the agent knows and has not reported finally
 	Pending uint32    // results that it will send again
+	Keyring uint32    // number of the newest [task.Keyring] that it trusts; 0 before there were any
 }
 
 // Type returns TypeSignIn.
 func (*SignIn) Type() Type { return TypeSignIn }
 
 func (m *SignIn) encode(w *bounded.Writer) {
-	w.Array(5)
+	fields := 5
+	if m.Keyring > 0 {
+		fields = 6
+	}
+	w.Array(fields)
 	w.Uint(m.Version)
 	w.String(m.Agent, MaxText)
 	w.Raw(m.Nonce[:])
@@ -112,6 +133,9 @@ func (m *SignIn) encode(w *bounded.Writer) {
 		w.Raw(m.Open[i][:])
 	}
 	w.Uint(uint64(m.Pending))
+	if m.Keyring > 0 {
+		w.Uint(uint64(m.Keyring))
+	}
 }
 
 func (m *SignIn) decode(r *bounded.Reader) {
@@ -127,6 +151,9 @@ func (m *SignIn) decode(r *bounded.Reader) {
 	}
 	r.End()
 	m.Pending = r.Uint32()
+	if r.More() {
+		m.Keyring = r.Uint32()
+	}
 	r.End()
 }
 
@@ -306,21 +333,34 @@ func (m *KeepAliveAck) decode(r *bounded.Reader) {
 }
 
 // PolicyRequest asks for the device's policy, unless it is still the one that
-// ETag names.
-type PolicyRequest struct{ ETag string }
+// ETag names; with User, for that of a person who is signed in there.
+type PolicyRequest struct {
+	ETag string
+	User string
+}
 
 // Type returns TypePolicyRequest.
 func (*PolicyRequest) Type() Type { return TypePolicyRequest }
 
 func (m *PolicyRequest) encode(w *bounded.Writer) {
-	w.Array(2)
+	fields := 2
+	if m.User != "" {
+		fields = 3
+	}
+	w.Array(fields)
 	w.Uint(1)
 	w.Exact(m.ETag, MaxText)
+	if m.User != "" {
+		w.Exact(m.User, MaxText)
+	}
 }
 
 func (m *PolicyRequest) decode(r *bounded.Reader) {
 	r.Version(1)
 	m.ETag = r.String(MaxText)
+	if r.More() {
+		m.User = r.String(MaxText)
+	}
 	r.End()
 }
 

@@ -125,12 +125,11 @@ func (p *serving) configure(r *running, epoch uint32) error {
 		Beacon: func(nonce [16]byte) ([]byte, error) {
 			return asked(p, func(r *running) ([]byte, error) { return r.authority.Beacon(nonce) })
 		},
-		Policy: func(device uint32) (string, []byte, error) {
-			signed, err := asked(p, func(r *running) (policy policy, err error) {
-				policy.etag, policy.signed, err = r.policies.For(device)
+		Policy: func(device uint32, user string) (listener.Policy, error) {
+			return asked(p, func(r *running) (policy listener.Policy, err error) {
+				policy.ETag, policy.Signed, policy.Proofs, err = r.policies.For(device, user)
 				return policy, err
 			})
-			return signed.etag, signed.signed, err
 		},
 		KeepAliveOf: func(device uint32) time.Duration {
 			if r := p.s.w.site.now(); r != nil {
@@ -144,11 +143,6 @@ func (p *serving) configure(r *running, epoch uint32) error {
 		KeepAlive: time.Minute, SnapshotEvery: interval, Grace: 2 * time.Second, Log: Log,
 	})
 	return err
-}
-
-type policy struct {
-	etag   string
-	signed []byte
 }
 
 // asked asks the site, if it is there.

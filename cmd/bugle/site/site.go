@@ -280,7 +280,7 @@ func (s *Site) openListener(ctx context.Context) error {
 		Site: s.cfg.Code, Name: listenerName, Epoch: epoch, Version: s.cfg.Version, History: s.store.History(),
 		Certificate: certificate, ClientCAs: s.authority.ClientCAs(),
 		Drop: s.space.roomyDrop(spool),
-		Feed: s.feed, Beacon: s.authority.Beacon, Policy: s.policies.For, Join: s.join,
+		Feed: s.feed, Beacon: s.authority.Beacon, Policy: s.policy, Join: s.join,
 		KeepAlive: s.cfg.KeepAlive, KeepAliveOf: s.policies.KeepAlive, SnapshotEvery: s.cfg.Snapshot,
 		Limits: listener.Limits{PerAddress: s.cfg.PerAddress},
 		Log:    s.cfg.Log.With("component", "listener"),
@@ -340,6 +340,11 @@ func (s *Site) startConsole() {
 		})
 		return parts.Wait()
 	})
+}
+
+func (s *Site) policy(device uint32, user string) (p listener.Policy, err error) {
+	p.ETag, p.Signed, p.Proofs, err = s.policies.For(device, user)
+	return p, err
 }
 
 // join hands a request from the listener to the authority; a refusal is told to
