@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -18,6 +20,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/bugle-fleet/bugle/cmd/bugle/admin"
+	"github.com/bugle-fleet/bugle/cmd/bugle/backup"
+	"github.com/bugle-fleet/bugle/cmd/bugle/logs"
 	"github.com/bugle-fleet/bugle/cmd/bugle/site"
 )
 
@@ -42,7 +46,7 @@ order.`,
 			if err != nil {
 				return &admin.ExitError{Code: 2, Err: err}
 			}
-			return serveSite(c.Context(), cfg)
+			return serveLogged(c.Context(), cfg)
 		},
 	}
 	addServeFlags(serve.Flags())
@@ -79,34 +83,43 @@ var serveKeys = []string{"data", "site", "listen-tcp", "listen-http", "console",
 // shell may have set while it starts a site.
 var clientKeys = []string{"url", "token-file", "ca-file", "output"}
 
-func configure(flags *pflag.FlagSet) (site.Config, error) {
+// settings are those of a site, and how it logs.
+type settings struct {
+	site.Config
+	format logs.Format
+	level  slog.Level
+}
+
+func configure(flags *pflag.FlagSet) (settings, error) {
 	k := koanf.New(".")
 	if name, _ := flags.GetString("config"); name != "" {
 		if err := k.Load(file.Provider(name), yaml.Parser()); err != nil {
-			return site.Config{}, fmt.Errorf("read settings from %s: %w", name, err)
+			return settings{}, fmt.Errorf("read settings from %s: %w", name, err)
 		}
 	}
 	if err := k.Load(environment(), nil); err != nil {
-		return site.Config{}, fmt.Errorf("read settings from the environment: %w", err)
+		return settings{}, fmt.Errorf("read settings from the environment: %w", err)
 	}
 	for _, key := range k.Keys() {
 		if !slices.Contains(serveKeys, key) {
-			return site.Config{}, fmt.Errorf("setting %q is not known; there are %s", key, strings.Join(serveKeys, ", "))
+			return settings{}, fmt.Errorf("setting %q is not known; there are %s", key, strings.Join(serveKeys, ", "))
 		}
 	}
 	if err := k.Load(posflag.Provider(flags, ".", k), nil); err != nil {
-		return site.Config{}, fmt.Errorf("read flags: %w", err)
+		return settings{}, fmt.Errorf("read flags: %w", err)
 	}
-	cfg := site.Default()
-	if err := k.Unmarshal("", &cfg); err != nil {
+	cfg := settings{Config: site.Default(), format: logs.Format(k.String("log-format"))}
+	if err := k.Unmarshal("", &cfg.Config); err != nil {
 		return cfg, fmt.Errorf("read settings: %w", err)
 	}
 	if cfg.Data == "" {
 		cfg.Data = site.Default().Data
 	}
 	cfg.Version = version()
-	var err error
-	if cfg.Log, err = newLogger(k.String("log-format"), k.String("log-level")); err != nil {
+	if err := cfg.level.UnmarshalText([]byte(k.String("log-level"))); err != nil {
+		return cfg, fmt.Errorf("log-level: %q is none of debug, info, warn, error", k.String("log-level"))
+	}
+	if _, err := cfg.format.Handler(io.Discard, cfg.level); err != nil {
 		return cfg, err
 	}
 	return cfg, cfg.Check()
@@ -128,18 +141,22 @@ func environment() koanf.Provider {
 	})
 }
 
-func newLogger(format, level string) (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("log-level: %q is none of debug, info, warn, error", level)
+// serveLogged serves with log files in the site's folder, unless a restore is under
+// way there, which wants nothing else in it.
+func serveLogged(ctx context.Context, cfg settings) error {
+	if err := backup.Unfinished(cfg.Data); err != nil {
+		return err
 	}
-	switch o := (&slog.HandlerOptions{Level: l}); format {
-	case "text":
-		return slog.New(slog.NewTextHandler(os.Stderr, o)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(os.Stderr, o)), nil
+	files, err := logs.Open(filepath.Join(cfg.Data, "logs"), cfg.format, cfg.level, os.Stderr)
+	if err != nil {
+		return err
 	}
-	return nil, fmt.Errorf("log-format: %q is neither text nor json", format)
+	cfg.Log = files.Logger()
+	err = serveSite(ctx, cfg.Config)
+	if err != nil {
+		files.Quiet().Error("the site has ended", "error", err)
+	}
+	return errors.Join(err, files.Close())
 }
 
 func serveSite(ctx context.Context, cfg site.Config) error {

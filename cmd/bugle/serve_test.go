@@ -110,7 +110,7 @@ func TestSettings(t *testing.T) {
 
 	for text, want := range map[string]string{
 		"lisen-tcp: x":        `setting "lisen-tcp" is not known`,
-		"log-format: xml":     "neither text nor json",
+		"log-format: xml":     "it is text or json",
 		"log-level: loud":     "is none of debug",
 		"keep-alive: [1":      "read settings from",
 		"keep-alive: forever": "read settings",
