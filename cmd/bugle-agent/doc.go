@@ -16,6 +16,7 @@
 //	bugle-agent run     join if that was not done, then serve until SIGTERM
 //	bugle-agent join    join and end
 //	bugle-agent status  where the agent stands
+//	bugle-agent service install, uninstall, status, print: from boot on
 //	bugle-agent version
 //
 // Every flag can be set by the environment: --token-file by

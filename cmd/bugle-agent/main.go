@@ -27,7 +27,10 @@ func main() {
 	small()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	p := program{ctx: ctx, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, env: os.Getenv}
-	code := p.main(os.Args[1:])
+	code, ok := asService(p, os.Args[1:])
+	if !ok {
+		code = p.main(os.Args[1:])
+	}
 	stop()
 	os.Exit(code)
 }
@@ -55,6 +58,7 @@ const usage = `bugle-agent makes this machine a device of a bugle site.
   bugle-agent run [--site HOST:PORT --token-file FILE]   join if needed, then serve
   bugle-agent join --site HOST:PORT --token-file FILE    join and end
   bugle-agent status [-o json]                           where the agent stands
+  bugle-agent service install|uninstall|status|print     from boot on, by systemd, launchd or Windows
   bugle-agent version
 
 bugle-agent COMMAND -h lists the flags of a command.
@@ -81,7 +85,7 @@ func (p *program) main(args []string) int {
 
 func (p *program) dispatch(args []string) error {
 	if len(args) == 0 {
-		return &usageError{"say what to do: run, join, status or version"}
+		return &usageError{"say what to do: run, join, status, service or version"}
 	}
 	command, args := args[0], args[1:]
 	switch command {
@@ -91,13 +95,15 @@ func (p *program) dispatch(args []string) error {
 		return p.join(args)
 	case "status":
 		return p.status(args)
+	case "service":
+		return p.service(args)
 	case "version":
 		return p.version(args)
 	case "help", "-h", "-help", "--help":
 		fmt.Fprint(p.stdout, usage)
 		return nil
 	}
-	return &usageError{fmt.Sprintf("unknown command %q: it is run, join, status or version", command)}
+	return &usageError{fmt.Sprintf("unknown command %q: it is run, join, status, service or version", command)}
 }
 
 func (p *program) version(args []string) error {

@@ -8,11 +8,12 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"gopkg.in/natefinch/lumberjack.v2"
 
 	"github.com/bugle-fleet/bugle/agent"
 )
@@ -75,19 +76,25 @@ func (p *program) readToken(o *options) (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
-func (p *program) logger(o *options) (*slog.Logger, error) {
-	var level slog.Level
+// logger returns what the agent says to, and its level, which can be changed.
+func (p *program) logger(o *options, to io.Writer) (*slog.Logger, *slog.LevelVar, error) {
+	level := new(slog.LevelVar)
 	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
-		return nil, &usageError{fmt.Sprintf("--log-level %q: it is debug, info, warn or error", o.logLevel)}
+		return nil, nil, &usageError{fmt.Sprintf("--log-level %q: it is debug, info, warn or error", o.logLevel)}
 	}
 	how := &slog.HandlerOptions{Level: level}
 	switch o.logFormat {
 	case "text":
-		return slog.New(slog.NewTextHandler(p.stderr, how)), nil
+		return slog.New(slog.NewTextHandler(to, how)), level, nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(p.stderr, how)), nil
+		return slog.New(slog.NewJSONHandler(to, how)), level, nil
 	}
-	return nil, &usageError{fmt.Sprintf("--log-format %q: it is text or json", o.logFormat)}
+	return nil, nil, &usageError{fmt.Sprintf("--log-format %q: it is text or json", o.logFormat)}
+}
+
+// logFile is the agent's log in its folder: 10 MiB, and five older ones.
+func logFile(dir string) *lumberjack.Logger {
+	return &lumberjack.Logger{Filename: filepath.Join(dir, "logs", "agent.log"), MaxSize: 10, MaxBackups: 5}
 }
 
 func (p *program) joinConfig(o *options) (agent.JoinConfig, error) {
@@ -109,7 +116,7 @@ func (p *program) join(args []string) error {
 	if err := p.parse(f, args); err != nil {
 		return err
 	}
-	if _, err := p.logger(&o); err != nil {
+	if _, _, err := p.logger(&o, p.stderr); err != nil {
 		return err
 	}
 	cfg, err := p.joinConfig(&o)
@@ -136,7 +143,9 @@ func (p *program) run(args []string) error {
 	if err := p.parse(f, args); err != nil {
 		return err
 	}
-	log, err := p.logger(&o)
+	file := logFile(o.dir)
+	defer file.Close()
+	log, _, err := p.logger(&o, io.MultiWriter(p.stderr, file))
 	if err != nil {
 		return err
 	}
@@ -158,7 +167,10 @@ func (p *program) run(args []string) error {
 	}
 	log.Info("agent runs", "version", version, "site", a.Identity().Site, "device", a.Identity().Device, "dir", o.dir)
 	notify("READY=1")
+	ctx, cancel := context.WithCancel(p.ctx)
+	go watch(ctx, a.Alive)
 	err = a.Run(p.ctx)
+	cancel()
 	notify("STOPPING=1")
 	return errors.Join(err, a.Close())
 }
@@ -191,17 +203,5 @@ func joinUntil(ctx context.Context, cfg agent.JoinConfig, log *slog.Logger) erro
 			return err
 		case <-time.After(wait):
 		}
-	}
-}
-
-// notify tells systemd how the service stands, if systemd asked.
-func notify(state string) {
-	path := os.Getenv("NOTIFY_SOCKET")
-	if path == "" {
-		return
-	}
-	if conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"}); err == nil {
-		conn.Write([]byte(state))
-		conn.Close()
 	}
 }
