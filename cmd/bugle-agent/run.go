@@ -16,6 +16,7 @@ import (
 	"gopkg.in/natefinch/lumberjack.v2"
 
 	"github.com/bugle-fleet/bugle/agent"
+	"github.com/bugle-fleet/bugle/agent/watchdog"
 )
 
 // options are the flags of run and join.
@@ -166,12 +167,12 @@ func (p *program) run(args []string) error {
 		return err
 	}
 	log.Info("agent runs", "version", version, "site", a.Identity().Site, "device", a.Identity().Device, "dir", o.dir)
-	notify("READY=1")
+	watchdog.Notify("READY=1")
 	ctx, cancel := context.WithCancel(p.ctx)
-	go watch(ctx, a.Alive)
+	go watchdog.Watch(ctx, a.Alive)
 	err = a.Run(p.ctx)
 	cancel()
-	notify("STOPPING=1")
+	watchdog.Notify("STOPPING=1")
 	return errors.Join(err, a.Close())
 }
 

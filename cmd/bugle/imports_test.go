@@ -64,7 +64,8 @@ var allowed = map[string]string{
 	"console/filter":                "journal journal/event listener/wire/task roaring",
 	"console": "console/authority console/filter journal journal/archive journal/durable journal/event journal/tree listener/wire/bounded listener/wire/task " +
 		"projectors projectors/device projectors/presence projectors/operation projectors/status roaring huma prometheus",
-	"cmd/bugle-agent": "agent",
+	"agent/watchdog":  "",
+	"cmd/bugle-agent": "agent agent/watchdog",
 }
 
 // anything are the packages that wire the others and may import all of them.

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/bugle-fleet/bugle/agent/watchdog"
 	"github.com/bugle-fleet/bugle/cmd/bugle/admin"
 	"github.com/bugle-fleet/bugle/cmd/bugle/backup"
 	"github.com/bugle-fleet/bugle/cmd/bugle/logs"
@@ -168,6 +169,10 @@ func serveSite(ctx context.Context, cfg site.Config) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watchdog.Notify("READY=1")
+	go watchdog.Watch(ctx, s.Alive)
 	a := s.Addresses()
 	cfg.Log.Info("site is ready", "site", cfg.Code, "agents", a.TCP, "join", a.HTTP, "console", a.Console, "data", cfg.Data)
 	select {
@@ -176,5 +181,6 @@ func serveSite(ctx context.Context, cfg site.Config) error {
 	case err = <-s.Failed():
 		cfg.Log.Error("stopping, for a part of the site has failed", "error", err)
 	}
+	watchdog.Notify("STOPPING=1")
 	return errors.Join(err, s.Close())
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package watchdog_test
 
 import (
 	"context"
@@ -9,7 +9,17 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/bugle-fleet/bugle/agent/watchdog"
 )
+
+func Example() {
+	ctx, stop := context.WithCancel(context.Background())
+	watchdog.Notify("READY=1")
+	go watchdog.Watch(ctx, func() {}) // which takes the locks that must be free
+	stop()
+	watchdog.Notify("STOPPING=1")
+}
 
 // systemd listens on a socket; notified waits for one message.
 func systemd(t *testing.T) (notified func() string) {
@@ -41,7 +51,7 @@ func TestWatch(t *testing.T) {
 	done := make(chan bool)
 	go func() {
 		defer close(done)
-		watch(ctx, func() { asked <- true; <-answer })
+		watchdog.Watch(ctx, func() { asked <- true; <-answer })
 	}()
 	for range 3 {
 		<-asked
@@ -51,7 +61,7 @@ func TestWatch(t *testing.T) {
 		}
 	}
 	<-asked // stuck from here on: the next that is heard is ours
-	notify("OURS")
+	watchdog.Notify("OURS")
 	if s := notified(); s != "OURS" {
 		t.Errorf("told %q while the agent was stuck", s)
 	}
@@ -63,8 +73,8 @@ func TestWatch(t *testing.T) {
 func TestNobodyWatches(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
 	t.Setenv("WATCHDOG_USEC", "")
-	notify("READY=1")
-	watch(t.Context(), func() { t.Error("asked whether it lives") })
+	watchdog.Notify("READY=1")
+	watchdog.Watch(t.Context(), func() { t.Error("asked whether it lives") })
 	t.Setenv("WATCHDOG_USEC", strings.Repeat("9", 30))
-	watch(t.Context(), func() { t.Error("asked whether it lives") })
+	watchdog.Watch(t.Context(), func() { t.Error("asked whether it lives") })
 }

@@ -1,4 +1,6 @@
-package main
+// Package watchdog tells systemd how a service stands: sd_notify and its watchdog,
+// by the protocol of sd_notify(3). Where systemd did not ask nothing is done.
+package watchdog
 
 import (
 	"context"
@@ -8,8 +10,8 @@ import (
 	"time"
 )
 
-// notify tells systemd how the service stands, if systemd asked.
-func notify(state string) {
+// Notify tells systemd a state, such as READY=1 or STOPPING=1.
+func Notify(state string) {
 	path := os.Getenv("NOTIFY_SOCKET")
 	if path == "" {
 		return
@@ -20,9 +22,9 @@ func notify(state string) {
 	}
 }
 
-// watch tells systemd's watchdog that the agent lives, as often as it asks for, as
-// long as alive returns. It ends with ctx.
-func watch(ctx context.Context, alive func()) {
+// Watch tells systemd's watchdog that the service lives, three times as often as it
+// asks for, as long as alive returns. It ends with ctx.
+func Watch(ctx context.Context, alive func()) {
 	usec, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64)
 	if err != nil || usec <= 0 {
 		return
@@ -31,7 +33,7 @@ func watch(ctx context.Context, alive func()) {
 	defer t.Stop()
 	for {
 		alive()
-		notify("WATCHDOG=1")
+		Notify("WATCHDOG=1")
 		select {
 		case <-t.C:
 		case <-ctx.Done():
