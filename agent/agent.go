@@ -27,7 +27,14 @@ type Agent struct {
 	policy  policyStore
 	status  statusFileWriter
 
-	serial  uint64 // of the newest session; Run's goroutine owns it
+	// Run's goroutine owns these; while it waits for the end of a session, the one
+	// that looks for a better carrier may make the next.
+	serial  uint64 // of the newest session
+	footing footing
+	known   []string      // addresses of the TCP carrier, as they were last
+	briefly int           // WebSockets that were cut soon, in a row
+	network func() string // names the networks that the machine is in
+
 	current atomic.Pointer[session]
 	joined  chan struct{} // guarded by mu: closed when a session begins
 
@@ -35,14 +42,16 @@ type Agent struct {
 	// is found before anything starts here; Run's goroutine owns it.
 	interrupted []Entry
 
-	workers chan struct{} // one token for each task that runs
-	alone   chan struct{} // one token for the class Alone
+	turns   *turns
+	verbose verbosity
+	boot    string // see [Config.Boot]
 	working sync.WaitGroup
 
 	mu       sync.Mutex
-	held     map[task.ID]bool // tasks that wait or run
+	held     map[task.ID]*job // tasks that wait or run
 	dropped  bool             // a task was not taken; it comes again with the next sign-in
 	refusals map[task.ID]*report
+	cancels  map[task.ID]Entry  // that could not be put on record yet
 	stop     context.CancelFunc // ends the work of Run
 	work     context.Context
 }
@@ -58,7 +67,8 @@ func Open(dir string, cfg Config) (*Agent, error) {
 	}
 	watch := filepath.Join(dir, watchFolder)
 	actions, err := action.Table(action.Config{Version: cfg.Version, Scanner: cfg.Scanner,
-		Folders: []string{watch}, Roots: cfg.ScanRoots, Rate: cfg.ScanRate})
+		Folders: []string{watch}, Roots: cfg.ScanRoots, Rate: cfg.ScanRate,
+		State: filepath.Join(dir, protectionFolder), Logs: filepath.Join(dir, logFolder)})
 	if err != nil {
 		return nil, err
 	}
@@ -69,13 +79,14 @@ func Open(dir string, cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, dir: dir, lock: lock, id: id, actions: actions,
+	a := &Agent{cfg: cfg, dir: dir, lock: lock, id: id, actions: actions, network: addressesOf,
 		clock:    newSiteClock(cfg.Clocks),
 		joined:   make(chan struct{}),
-		workers:  make(chan struct{}, cfg.Workers),
-		alone:    make(chan struct{}, 1),
-		held:     make(map[task.ID]bool),
+		turns:    newTurns(cfg.Workers),
+		boot:     cut(cfg.Boot(), MaxBoot),
+		held:     make(map[task.ID]*job),
 		refusals: make(map[task.ID]*report),
+		cancels:  make(map[task.ID]Entry),
 	}
 	if err := a.load(watch); err != nil {
 		lock.Close()
@@ -96,16 +107,19 @@ func (a *Agent) load(watch string) error {
 	if a.ledger, err = openLedger(rec); err != nil {
 		return errors.Join(err, rec.Close())
 	}
-	a.interrupted = a.ledger.interrupted()
+	a.interrupted = a.ledger.interrupted(a.boot)
 	if err := a.policy.load(filepath.Join(a.dir, policyFile), a.id); err != nil {
 		// The site is asked for it again at once.
 		a.cfg.Log.Warn("stored policy is not usable", "err", err)
 	}
+	a.loadFooting()
 	a.status.path = filepath.Join(a.dir, statusFile)
 	a.status.update(func(s *Status) {
 		*s = Status{Site: a.id.Site, Device: a.id.Device, ID: a.id.ID, Version: a.cfg.Version,
-			PID: os.Getpid(), Policy: a.policy.etag()}
+			PID: os.Getpid(), Policy: a.policy.etag(), Keyring: a.id.keys.Load().number, Certificate: a.id.own.expires(),
+			Windows: windowNames(a.policy.settings().Windows)}
 	})
+	a.forgetUsers()
 	return nil
 }
 
@@ -127,11 +141,16 @@ func (a *Agent) Close() error {
 func (a *Agent) Run(ctx context.Context) error {
 	a.work, a.stop = context.WithCancel(context.Background())
 	defer a.stopWork()
+	defer a.verbose.stop(a.cfg.Verbose)
+	a.takeFromPolicy(false)
 	var wait backOff
 	for listener := 0; ctx.Err() == nil; {
 		end := a.round(ctx, &listener)
 		if ctx.Err() != nil {
 			break
+		}
+		if end.served == 0 && end.close == nil {
+			end.err = errors.Join(end.err, a.revive(ctx))
 		}
 		d := end.wait(&wait)
 		a.cfg.Log.Info("not connected", "err", end.err, "again-in", d.Round(time.Millisecond))
@@ -154,6 +173,7 @@ func (a *Agent) stopWork() {
 // ending is how a round of connecting ended.
 type ending struct {
 	err    error
+	cause  error         // the same without the address
 	served time.Duration // how long a session lasted; 0: there was none
 	spread time.Duration
 	close  *wire.Close // what the listener said, or nil
@@ -174,27 +194,6 @@ func (e *ending) wait(b *backOff) time.Duration {
 		return jitter(stopWait)
 	}
 	return min(e.close.RetryAfter, stopWait) + b.next()
-}
-
-// round tries the listeners in order, from *first on, until one serves. It
-// returns when that session has ended, or when all have failed.
-func (a *Agent) round(ctx context.Context, first *int) ending {
-	var end ending
-	for range a.id.listeners {
-		address := a.id.listeners[*first%len(a.id.listeners)]
-		end = a.serve(ctx, address)
-		switch {
-		case ctx.Err() != nil:
-			return end
-		case end.close != nil && end.close.Code >= 2000 && !end.close.Code.Stop():
-			*first++ // the listener sends us to another one
-		case end.close != nil || end.served > 0:
-			return end
-		default:
-			*first++
-		}
-	}
-	return end
 }
 
 // sleep waits for d; false means that ctx ended first.

@@ -14,6 +14,13 @@ const (
 	// maxStep is how far the wall clock and the monotonic clock may part before
 	// the machine is taken to have slept or its clock to have been set.
 	maxStep = 2 * time.Second
+	// holdFor is how long the estimate counts while nobody can ask the site, and
+	// drift how many parts in a million the machine's clock may lag meanwhile.
+	holdFor = 12 * time.Hour
+	drift   = 200
+	// longSilence is how long after the last beacon another one proves the time
+	// only with a nonce.
+	longSilence = 2 * time.Hour
 )
 
 // A Moment is what the two clocks of a machine show.
@@ -41,6 +48,8 @@ type siteClock struct {
 	slack   time.Duration // the site's time may be this much later than the estimate
 	sure    bool          // a beacon came with a nonce of ours, and no step since
 	heard   time.Duration // by the monotonic clock: the last beacon that agreed with the estimate
+	away    bool          // since then a listener said that it has no newer beacon …
+	awayAt  time.Duration // … and when, by the monotonic clock
 	nonce   [16]byte      // outstanding, or zero
 	asked   Moment        // when it was made
 	changed chan struct{} // closed at the next beacon
@@ -75,16 +84,40 @@ func (c *siteClock) hear(b task.Beacon) (ours bool) {
 		c.slack = now.Mono - c.asked.Mono
 		c.set(latest(was, b.Time), now)
 		// A sleep since it was asked for would not be in slack.
-		c.sure, c.heard = !parted(c.asked, now), now.Mono
+		c.sure, c.heard, c.away = !parted(c.asked, now), now.Mono, false
 	case b.Time.After(was):
 		c.set(b.Time, now)
-		c.heard = now.Mono
+		c.agree(now)
 	case was.Sub(b.Time) < freshFor:
-		c.heard = now.Mono
+		c.agree(now)
+	default:
+		c.away, c.awayAt = true, now.Mono
 	}
+	c.tell()
+	return ours
+}
+
+// agree takes in a beacon that nobody asked for. It may be old by as much as the
+// estimate lags, so after a long silence it proves nothing.
+func (c *siteClock) agree(now Moment) {
+	if now.Mono-c.heard > longSilence {
+		c.sure = false
+	}
+	c.heard, c.away = now.Mono, false
+}
+
+func (c *siteClock) tell() {
 	close(c.changed)
 	c.changed = make(chan struct{})
-	return ours
+}
+
+// silent takes in that a listener was asked for a beacon and has none: the site
+// is away.
+func (c *siteClock) silent() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.away, c.awayAt = true, c.now().Mono
+	c.tell()
 }
 
 // atLeast takes the site's signed word that its time is t or later.
@@ -144,7 +177,36 @@ func (c *siteClock) read() (estimate, latest time.Time, fresh bool) {
 		c.sure = false
 	}
 	estimate = c.estimate(now)
-	return estimate, estimate.Add(c.slack), c.sure && now.Mono-c.heard < freshFor
+	fresh = c.sure && now.Mono-c.heard < freshFor ||
+		c.away && now.Mono-c.awayAt < freshFor && c.holds(now)
+	return estimate, estimate.Add(c.slack + c.lag(now)), fresh
+}
+
+// held tells whether the estimate may be relied on although nobody can be asked:
+// no listener is connected.
+func (c *siteClock) held() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	if c.base.IsZero() {
+		return false
+	}
+	if c.stepped(now) {
+		c.sure = false
+	}
+	return c.holds(now)
+}
+
+func (c *siteClock) holds(now Moment) bool { return c.sure && now.Mono-c.heard < holdFor }
+
+// lag is how much the site's time may be later than the estimate because the
+// machine's clock is slow. For as long as a beacon is fresh it is not counted.
+func (c *siteClock) lag(now Moment) time.Duration {
+	age := now.Mono - c.heard
+	if age < freshFor {
+		return 0
+	}
+	return age / 1e6 * drift
 }
 
 // stamp is the time to put on a result: the site's, or before the first beacon

@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/url"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -21,6 +23,7 @@ type Config struct {
 	Scanner   string   // see [action.Config]
 	ScanRoots []string // see [action.Config]
 	ScanRate  int64    // see [action.Config]
+	Kinds     string   // folder of the kinds that administrators add, see [action.Find]; empty for none
 
 	Workers int                  // tasks that run at once, default 4
 	Actions []action.Description // kinds to add to those of [action.Table], or to put in their place
@@ -31,8 +34,26 @@ type Config struct {
 	// Clocks reads the machine's clocks; it is called from many goroutines. The
 	// default is the system's. A simulated machine has its own.
 	Clocks func() Moment
-	// Dial connects to a listener, by default directly.
+	// Dial connects to a listener or a proxy, by default directly.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Proxy returns the proxy for a request to an HTTPS port, nil for none; a user
+	// and password in its address are shown to it. The default goes by HTTPS_PROXY
+	// and NO_PROXY, or knows none if Dial is set.
+	Proxy func(*http.Request) (*url.URL, error)
+	// RetryCarrier is the time between two tries of a better carrier than the one in
+	// use, give or take a fifth. Default 15 minutes.
+	RetryCarrier time.Duration
+	// Location is the time zone of the machine, in which local maintenance windows
+	// open; default [time.Local].
+	Location *time.Location
+	// Boot names the boot that the machine is in, in at most [MaxBoot] bytes; it is
+	// called once. The default asks the system.
+	Boot func() string
+	// Users returns the names of the people who are signed in at the machine; the
+	// default asks the system.
+	Users func() ([]string, error)
+	// Verbose is told that the log is to be detailed, or not any more.
+	Verbose func(on bool)
 	// OnEvent is told what happens, by several goroutines; it must not block.
 	OnEvent func(Event)
 	// Turn, if set, is called before an action runs; the action waits for it and
@@ -90,6 +111,21 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Clocks == nil {
 		c.Clocks = systemClocks
+	}
+	if c.Location == nil {
+		c.Location = time.Local
+	}
+	if c.Boot == nil {
+		c.Boot = bootName
+	}
+	if c.Users == nil {
+		c.Users = signedIn
+	}
+	if c.Proxy == nil && c.Dial == nil {
+		c.Proxy = http.ProxyFromEnvironment
+	}
+	if c.RetryCarrier <= 0 {
+		c.RetryCarrier = defaultRetry
 	}
 	if c.Dial == nil {
 		c.Dial = new(net.Dialer).DialContext

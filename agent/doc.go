@@ -23,6 +23,27 @@
 // before it starts a task. The estimate errs on the late side: a task may be
 // refused a round trip early, and never starts late.
 //
+// If nobody can answer, because the listener says that it has no beacon or there
+// is no connection, an estimate that was proven in this process goes on for 12
+// hours: it can only be wrong by the drift of the monotonic clock, and that is
+// counted against the task, 200 parts in a million (9 s in 12 hours). A sleep or a
+// step still ends it. Who keeps beacons away from an agent gains nothing: the
+// deadline comes no later. After two hours without a beacon the next one counts
+// only with a nonce, for without one it may be old.
+//
+// # Which carrier
+//
+// TCP if it works, else a WebSocket, else long poll (package carrier), the latter
+// two by the proxy that HTTPS_PROXY names. A proxy is reached by HTTP or SOCKS5,
+// not by TLS. A TCP port whose packets are dropped costs at most 10 s, and only
+// once: what worked is tried first from then on, also after a restart. Meanwhile
+// the better ones are tried again every 15 minutes, and when the machine's
+// addresses change; the new session begins before the old one is left. Three
+// WebSockets in a row that live less than a minute make the agent poll. Each change
+// is told to the site as inventory (connection.carrier, connection.why,
+// connection.since) and to people in status.json; an agent that has always been on
+// TCP tells nothing.
+//
 // # Once
 //
 // The record ([Record]) is written before a task starts ("record, then start").
@@ -32,13 +53,67 @@
 // answered from the record. A result stays in the record until the listener
 // acknowledged it; on every new connection all of them are sent again, in order.
 //
+// Policy lists tasks too, for machines that were off. They are judged like those
+// of the channel, with the proofs that came before the policy, and run once,
+// whichever way they came first. Policy and proofs are on disk: a task whose time
+// comes later runs although there is no connection then.
+//
+// # Who runs when
+//
+// A task waits for its not-before, then (kinds of the classes Intrusive and
+// Barrier) for a maintenance window of package agent/window that is longer than its
+// run timeout and five minutes, then for its turn, then for the site's time. Before
+// it starts all of that is looked at once more. Its deadline goes on meanwhile:
+// whoever waits past it is refused.
+//
+// A task that waits for a window is deferred, with the reason: "opens Sat 01:00
+// for 60 min; needs 65". Kinds whose names begin with update. keep to windows for
+// updates, see the package; local windows are of the machine's time zone and by the
+// site's clock. A task with the parameter "ignoreWindows": true, and a machine
+// without windows, wait for none. Windows that change in policy count at once.
+//
+// Turns are given in the order in which tasks may run: Workers at a time, one of
+// the classes Alone and Intrusive at a time. A Barrier starts when all in front of
+// it have ended, nothing behind it starts before it has ended, and what is due at
+// the same moment is in front. What waits for a later time does not hold it up.
+//
+// A barrier usually ends this process. It is on record as running, with the name
+// of the machine's boot; the next process reports that it succeeded if the boot is
+// another one, else that it failed. An action of this class that was begun well
+// waits for its end; it returns if it failed.
+//
+// # Cancel
+//
+// The site's signed word that a task must not begin. Who has not begun ends as
+// refused ("cancelled"), durably, before anything else happens, so that no copy of
+// the task runs that comes later by whatever way; of a task that never came it is
+// remembered for 400 days. Who has begun goes on and reports.
+//
+// # People
+//
+// For each person who is signed in at the machine the agent fetches a policy of
+// their own, checks it, and keeps it for programs that look there: at every poll,
+// and when a task says so. It is dropped when the site has none any more, and 30
+// days after the person was seen last.
+//
+// # Listeners
+//
+// Policy says where listeners are, the best first; what joining brought is tried
+// last. A listener that redirects sends the agent on to the next.
+//
 // # Files in the agent's folder
 //
 //	agent.key      the device's private key, PKCS #8 in PEM
+//	keyring        the newest ring of the site's keys, as the site signed it
+//	certificate*   the renewed certificate with its key, the next one, the key of that
 //	identity.json  what joining brought: certificate, CA, the site's keys, listeners
 //	policy.bin     the policy in force, as the site signed it
+//	policy.proofs  the proofs of the tasks that it lists
+//	users/         policies of people, NAME.policy; what is no small letter, digit,
+//	               hyphen or underscore in NAME is % and two digits
 //	record         tasks done, results not yet acknowledged
 //	record.torn    what a power cut tore off its end last, kept for people
+//	carrier.json   which carrier works, and why no better one
 //	status.json    where the agent stands, for people
 //	lock           held while an agent runs here
 //	watch/         what a quick scan looks at unless policy names folders

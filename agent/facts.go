@@ -17,6 +17,20 @@ const (
 // host is the agent as its actions see it.
 type host struct{ a *Agent }
 
+// Folders in the agent's own that actions use.
+const (
+	protectionFolder = "protection" // what holds of threats, and what is quarantined
+	logFolder        = "logs"       // of this program, if it keeps any
+)
+
+// kindOf returns a kind of task that this machine has.
+func (a *Agent) kindOf(name string) (d action.Description, known bool) {
+	if d, known = a.actions[name]; known {
+		return d, true
+	}
+	return action.Find(a.cfg.Kinds, name)
+}
+
 func (h host) FetchPolicy(ctx context.Context) (string, error) { return h.a.fetchPolicy(ctx) }
 
 func (h host) Scan() action.ScanPolicy {

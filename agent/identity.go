@@ -14,6 +14,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 
 	"github.com/bugle-fleet/bugle/listener/wire"
 	"github.com/bugle-fleet/bugle/listener/wire/task"
@@ -23,9 +25,15 @@ import (
 const (
 	keyFile      = "agent.key"
 	identityFile = "identity.json"
+	keyringFile  = "keyring"
+	toldFile     = "keyring.told"
+	ownFile      = "certificate.pem"
+	nextFile     = "certificate.next.pem"
+	askedFile    = "certificate.key.pem"
 	policyFile   = "policy.bin"
 	recordFile   = "record"
 	statusFile   = "status.json"
+	footingFile  = "carrier.json"
 	watchFolder  = "watch"
 )
 
@@ -39,50 +47,70 @@ type stored struct {
 	wire.JoinReply
 }
 
-// credentials are what an agent knows itself and its site by, checked.
+// credentials are what an agent knows itself and its site by, checked. The keys
+// to trust and the certificate to show change while the agent runs.
 type credentials struct {
 	wire.Identity
-	key        *ecdsa.PrivateKey
-	cert       *x509.Certificate
-	ca         *x509.Certificate
-	taskKeys   []ed25519.PublicKey
-	policyKeys []ed25519.PublicKey
-	resultKey  []byte // of [task.ResultKey]
-	listeners  []string
+	joined    proof             // what joining brought; its key is the device's half of resultKey for ever
+	ca        *x509.Certificate // what the token named
+	resultKey []byte            // of [task.ResultKey]
+	listeners []string
+	https     []string
+
+	ringing sync.Mutex // held while a ring is taken
+	keys    atomic.Pointer[keyring]
+	telling sync.Mutex // held while the site is told of a ring
+	own     wallet
+}
+
+// A proof is a certificate of this device and the key that it is for.
+type proof struct {
+	key  *ecdsa.PrivateKey
+	cert *x509.Certificate
 }
 
 // newCredentials checks that reply is complete, is for key, and fits together.
 func newCredentials(reply *wire.JoinReply, key *ecdsa.PrivateKey) (*credentials, error) {
-	c := &credentials{key: key, listeners: reply.Listeners}
+	c := &credentials{listeners: reply.Listeners, https: reply.HTTPS}
 	var err error
 	if c.ca, err = x509.ParseCertificate(reply.CA); err != nil {
 		return nil, fmt.Errorf("certificate of the authority: %w", err)
 	}
-	if c.cert, err = x509.ParseCertificate(reply.Certificate); err != nil {
-		return nil, fmt.Errorf("certificate: %w", err)
+	ring, err := firstKeyring(reply, c.ca)
+	if err != nil {
+		return nil, err
 	}
-	if err := c.cert.CheckSignatureFrom(c.ca); err != nil {
-		return nil, fmt.Errorf("certificate: not by the site's authority: %w", err)
+	c.keys.Store(ring)
+	if c.joined, err = newProof(reply.Certificate, key, ring); err != nil {
+		return nil, err
 	}
-	if !key.PublicKey.Equal(c.cert.PublicKey) {
-		return nil, errors.New("certificate: not for this agent's key")
-	}
-	if c.Identity, err = wire.IdentityOf(c.cert); err != nil {
+	if c.Identity, err = wire.IdentityOf(c.joined.cert); err != nil {
 		return nil, err
 	}
 	if c.Site != reply.Site || c.Device != reply.Device || c.ID.String() != reply.ID {
 		return nil, fmt.Errorf("certificate: names %s, not device %d (%s) of site %s", c.URI(), reply.Device, reply.ID, reply.Site)
 	}
-	if c.taskKeys, err = publicKeys(reply.TaskKeys); err != nil {
-		return nil, fmt.Errorf("task keys: %w", err)
-	}
-	if c.policyKeys, err = publicKeys(reply.PolicyKeys); err != nil {
-		return nil, fmt.Errorf("policy keys: %w", err)
-	}
+	c.own.current = c.joined
 	if err := c.deriveResultKey(reply.ResultKey); err != nil {
 		return nil, err
 	}
 	return c, checkListeners(reply.Listeners)
+}
+
+// newProof checks that a certificate is by one of the site's authorities and for
+// key.
+func newProof(der []byte, key *ecdsa.PrivateKey, ring *keyring) (proof, error) {
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return proof{}, fmt.Errorf("certificate: %w", err)
+	}
+	if err := ring.vouches(cert); err != nil {
+		return proof{}, fmt.Errorf("certificate: not by the site's authority: %w", err)
+	}
+	if !key.PublicKey.Equal(cert.PublicKey) {
+		return proof{}, errors.New("certificate: not for this agent's key")
+	}
+	return proof{key, cert}, nil
 }
 
 func (c *credentials) deriveResultKey(site []byte) error {
@@ -90,7 +118,7 @@ func (c *credentials) deriveResultKey(site []byte) error {
 	if err != nil {
 		return fmt.Errorf("result key: %w", err)
 	}
-	private, err := c.key.ECDH()
+	private, err := c.joined.key.ECDH()
 	if err != nil {
 		return fmt.Errorf("result key: %w", err)
 	}
@@ -152,14 +180,19 @@ func loadCredentials(dir string) (*credentials, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	return c, nil
+	c.own.dir = dir
+	return c, errors.Join(c.loadKeyring(dir), c.own.load(c))
 }
 
 func (c *credentials) caHash() [32]byte { return sha256.Sum256(c.ca.RawSubjectPublicKeyInfo) }
 
 // loadKey returns the key in dir, nil if there is none.
 func loadKey(dir string) (*ecdsa.PrivateKey, error) {
-	path := filepath.Join(dir, keyFile)
+	return readKey(filepath.Join(dir, keyFile))
+}
+
+// readKey returns the key in a file, nil if there is no such file.
+func readKey(path string) (*ecdsa.PrivateKey, error) {
 	b, err := readBounded(path, 16<<10)
 	if b == nil || err != nil {
 		return nil, err
@@ -168,13 +201,21 @@ func loadKey(dir string) (*ecdsa.PrivateKey, error) {
 	if block == nil {
 		return nil, fmt.Errorf("read %s: not PEM", path)
 	}
-	any, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	key, err := parseKey(block.Bytes)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
+	return key, nil
+}
+
+func parseKey(der []byte) (*ecdsa.PrivateKey, error) {
+	any, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return nil, err
+	}
 	key, ok := any.(*ecdsa.PrivateKey)
 	if !ok || key.Curve != elliptic.P256() {
-		return nil, fmt.Errorf("read %s: not a P-256 key", path)
+		return nil, errors.New("not a P-256 key")
 	}
 	return key, nil
 }
@@ -186,15 +227,28 @@ func keyIn(dir string) (*ecdsa.PrivateKey, error) {
 	if key != nil || err != nil {
 		return key, err
 	}
-	if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+	return makeKey(filepath.Join(dir, keyFile))
+}
+
+// makeKey makes a key and stores it before it is used.
+func makeKey(path string) (*ecdsa.PrivateKey, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
 		return nil, fmt.Errorf("make key: %w", err)
 	}
+	b, err := keyPEM(key)
+	if err != nil {
+		return nil, err
+	}
+	return key, writeDurable(path, b)
+}
+
+func keyPEM(key *ecdsa.PrivateKey) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return nil, fmt.Errorf("make key: %w", err)
 	}
-	b := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	return key, writeDurable(filepath.Join(dir, keyFile), b)
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
 func storeIdentity(dir string, reply *wire.JoinReply) error {

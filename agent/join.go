@@ -11,9 +11,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"runtime"
 	"time"
@@ -32,6 +32,8 @@ type JoinConfig struct {
 	// Dial connects, by default directly or through the proxy that the
 	// environment names.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Proxy is as in [Config].
+	Proxy func(*http.Request) (*url.URL, error)
 }
 
 // ErrOtherSite is wrapped by the error of [Join] if the folder belongs to a
@@ -129,16 +131,12 @@ func (cfg *JoinConfig) request(token wire.Token, key *ecdsa.PrivateKey) ([]byte,
 }
 
 func (cfg *JoinConfig) post(ctx context.Context, body []byte, ca [32]byte, host string) (*wire.JoinReply, error) {
-	transport := &http.Transport{
-		TLSClientConfig:   pinned(ca, host),
-		DialContext:       cfg.Dial,
-		DisableKeepAlives: true,
+	proxy := cfg.Proxy
+	if proxy == nil && cfg.Dial == nil {
+		proxy = http.ProxyFromEnvironment
 	}
-	if cfg.Dial == nil {
-		transport.Proxy = http.ProxyFromEnvironment
-	}
-	client := &http.Client{Transport: transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := newHTTPS(pinned(ca, host), cfg.Dial, proxy, false)
+	defer client.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+cfg.Site+wire.JoinPath, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -152,31 +150,5 @@ func (cfg *JoinConfig) post(ctx context.Context, body []byte, ca [32]byte, host 
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, errors.Unwrap(err))
 	}
 	defer resp.Body.Close()
-	return readReply(resp)
-}
-
-func readReply(resp *http.Response) (*wire.JoinReply, error) {
-	b, err := io.ReadAll(io.LimitReader(resp.Body, wire.MaxJoin+1))
-	if err != nil {
-		return nil, fmt.Errorf("%w: read reply: %w", ErrUnreachable, err)
-	}
-	if len(b) > wire.MaxJoin {
-		return nil, fmt.Errorf("read reply: more than %d bytes", wire.MaxJoin)
-	}
-	if resp.StatusCode != http.StatusOK {
-		refusal := &wire.JoinError{}
-		if json.Unmarshal(b, refusal) != nil || refusal.Title == "" {
-			refusal = &wire.JoinError{Title: http.StatusText(resp.StatusCode), Detail: "no reason was given"}
-		}
-		refusal.Status = resp.StatusCode
-		if resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests {
-			return nil, fmt.Errorf("%w: %w", ErrUnreachable, refusal)
-		}
-		return nil, refusal
-	}
-	reply := &wire.JoinReply{}
-	if err := json.Unmarshal(b, reply); err != nil {
-		return nil, fmt.Errorf("read reply: %w", err)
-	}
-	return reply, nil
+	return readJSON[wire.JoinReply](resp, wire.MaxJoin)
 }

@@ -31,7 +31,16 @@ type known struct {
 	kind  string
 	until time.Time
 	again bool
+	boot  string // of [Entry]
 }
+
+// entry is what the record says of a state of this operation.
+func (k *known) entry(r task.Result) Entry {
+	return Entry{Act: Reached, Kind: k.kind, Until: k.until, Again: k.again, Boot: k.boot, Result: r}
+}
+
+// begun tells whether the task has started, or ended.
+func (k *known) begun() bool { return k.last.State == task.Running || k.last.State.Final() }
 
 // report is one result that the site has not acknowledged.
 type report struct {
@@ -65,7 +74,7 @@ func (l *ledger) apply(e *Entry) {
 		if op != nil && !follows(&r, &op.last) {
 			return
 		}
-		l.ops[r.Operation] = &known{r, e.Kind, e.Until, e.Again}
+		l.ops[r.Operation] = &known{r, e.Kind, e.Until, e.Again, e.Boot}
 		l.queue = append(l.queue, &report{Result: r})
 	case Acked:
 		l.queue = slices.DeleteFunc(l.queue, func(p *report) bool { return same(&p.Result, &r) })
@@ -89,15 +98,40 @@ func same(a, b *task.Result) bool {
 	return a.Operation == b.Operation && a.Attempt == b.Attempt && a.State == b.State
 }
 
+// errOvertaken means that an operation has ended in the record meanwhile: it was
+// cancelled.
+var errOvertaken = errors.New("the operation has ended")
+
 // reach records that an operation reached states, in order, and queues them for
-// the site. now is the site's time.
+// the site. now is the site's time. If the first does not follow what is on record
+// the error is errOvertaken.
 func (l *ledger) reach(now time.Time, durable bool, entries ...Entry) error {
 	l.write.Lock()
 	defer l.write.Unlock()
 	if !l.room(entries[0].Result.Operation, now) {
 		return errFull
 	}
+	if op, ok := l.get(entries[0].Result.Operation); ok && !follows(&entries[0].Result, &op.last) {
+		return errOvertaken
+	}
 	return l.add(durable, entries)
+}
+
+// cancel records, durably, that an operation ended as e says without having begun,
+// known here or not. If it has begun that changes nothing, and begun is true.
+func (l *ledger) cancel(now time.Time, e Entry) (begun bool, err error) {
+	l.write.Lock()
+	defer l.write.Unlock()
+	if op, ok := l.get(e.Result.Operation); ok {
+		if op.begun() {
+			return true, nil
+		}
+		e.Kind, e.Until, e.Again, e.Result.Attempt = op.kind, op.until, op.again, op.last.Attempt
+	}
+	if !l.room(e.Result.Operation, now) {
+		return false, errFull
+	}
+	return false, l.add(true, []Entry{e})
 }
 
 // room makes room for one more operation.
@@ -180,15 +214,14 @@ func (l *ledger) snapshot() []Entry {
 	queued := make(map[task.ID]*report, len(l.queue)) // the newest of each
 	for _, p := range l.queue {
 		op := l.ops[p.Operation]
-		entries = append(entries, Entry{Reached, op.kind, op.until, op.again, p.Result})
+		entries = append(entries, op.entry(p.Result))
 		queued[p.Operation] = p
 	}
 	for id, op := range l.ops {
 		if p := queued[id]; p != nil && same(&p.Result, &op.last) {
 			continue
 		}
-		entries = append(entries, Entry{Reached, op.kind, op.until, op.again, op.last},
-			Entry{Act: Acked, Result: op.last})
+		entries = append(entries, op.entry(op.last), Entry{Act: Acked, Result: op.last})
 	}
 	return entries
 }
@@ -272,22 +305,34 @@ func (l *ledger) open(held map[task.ID]bool) (ids []task.ID, pending int) {
 }
 
 // interrupted returns an end for every operation that was running when the last
-// process ended and may not start again. The time of the ends is yet to be set.
-func (l *ledger) interrupted() []Entry {
+// process ended and may not start again; boot is that of the machine now. The time
+// of the ends is yet to be set.
+func (l *ledger) interrupted(boot string) []Entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var ends []Entry
 	for _, op := range l.ops {
 		if op.last.State == task.Running && !op.again {
 			r := op.last
-			r.State, r.Detail = task.Failed, detailInterrupted
-			ends = append(ends, Entry{Reached, op.kind, op.until, op.again, r})
+			switch {
+			case op.boot == "":
+				r.State, r.Detail = task.Failed, detailInterrupted
+			case sameBoot(op.boot, boot):
+				r.State, r.Detail = task.Failed, detailNotBooted
+			default:
+				r.State, r.Detail = task.Succeeded, detailBooted
+			}
+			ends = append(ends, op.entry(r))
 		}
 	}
 	return ends
 }
 
-const detailInterrupted = "interrupted by a stop of the agent"
+const (
+	detailInterrupted = "interrupted by a stop of the agent"
+	detailBooted      = "the machine has started again"
+	detailNotBooted   = "the agent stopped, and the machine has not started again"
+)
 
 func (l *ledger) close() error {
 	l.write.Lock()

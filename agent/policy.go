@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/bugle-fleet/bugle/agent/action"
+	"github.com/bugle-fleet/bugle/agent/window"
 	"github.com/bugle-fleet/bugle/listener/wire"
 	"github.com/bugle-fleet/bugle/listener/wire/task"
 )
@@ -21,6 +22,11 @@ type settings struct {
 	PolicyPollSeconds int64    `json:"policyPollSeconds"`
 	Indicators        []string `json:"indicators"`  // SHA-256 of files, in hexadecimal
 	ScanFolders       []string `json:"scanFolders"` // full paths
+	LogFiles          []string `json:"logFiles"`    // see [action.Host]
+
+	Tasks     [][]byte    `json:"tasks"` // signed tasks that are open for this device, oldest first
+	Windows   window.List `json:"windows"`
+	Listeners []listener  `json:"listeners"` // best first
 
 	digests []action.Digest
 }
@@ -30,6 +36,7 @@ const (
 	minSeconds     = 1
 	maxSeconds     = 7 * 24 * 3600
 	maxScanFolders = 256
+	maxLogFiles    = 256
 )
 
 func (s *settings) keepAlive() time.Duration { return time.Duration(s.KeepAliveSeconds) * time.Second }
@@ -57,6 +64,9 @@ func parseSettings(body []byte) (*settings, error) {
 	if len(s.ScanFolders) > maxScanFolders {
 		return nil, fmt.Errorf("policy: %d scan folders, at most %d are taken", len(s.ScanFolders), maxScanFolders)
 	}
+	if err := s.checkLists(); err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
 	for _, text := range s.Indicators {
 		d, err := action.ParseDigest(text)
 		if err != nil {
@@ -68,6 +78,25 @@ func parseSettings(body []byte) (*settings, error) {
 	return s, nil
 }
 
+func (s *settings) checkLists() error {
+	switch {
+	case len(s.LogFiles) > maxLogFiles:
+		return fmt.Errorf("%d log files, at most %d are taken", len(s.LogFiles), maxLogFiles)
+	case len(s.Tasks) > wire.MaxProofs:
+		return fmt.Errorf("%d tasks, at most %d are taken", len(s.Tasks), wire.MaxProofs)
+	case len(s.Windows) > window.MaxWindows:
+		return fmt.Errorf("%d windows, at most %d are taken", len(s.Windows), window.MaxWindows)
+	case len(s.Listeners) > maxListeners:
+		return fmt.Errorf("%d listeners, at most %d are taken", len(s.Listeners), maxListeners)
+	}
+	for i := range s.Listeners {
+		if err := s.Listeners[i].check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // policyStore is the policy in force.
 type policyStore struct {
 	path string
@@ -76,15 +105,18 @@ type policyStore struct {
 	fetching chan struct{} // one token: one fetch at a time
 	polling  sync.Mutex    // one poll waits at most
 
-	mu   sync.Mutex
-	tag  string
-	what *settings
+	mu      sync.Mutex
+	tag     string
+	what    *settings
+	proofs  [][]byte      // of the tasks, nil without them
+	changed chan struct{} // closed when another policy is in force
 }
 
 // load reads the stored policy. Without a usable one the defaults are in force.
 func (p *policyStore) load(path string, id *credentials) error {
 	p.path, p.id, p.what = path, id, &settings{}
 	p.fetching = make(chan struct{}, 1)
+	p.changed = make(chan struct{})
 	signed, err := readBounded(path, wire.MaxTransfer)
 	if signed == nil || err != nil {
 		return err
@@ -92,12 +124,13 @@ func (p *policyStore) load(path string, id *credentials) error {
 	tag, s, err := p.check(signed)
 	if err == nil {
 		p.tag, p.what = tag, s
+		p.proofs = p.loadProofs(tag)
 	}
 	return err
 }
 
 func (p *policyStore) check(signed []byte) (string, *settings, error) {
-	doc, err := task.VerifyPolicy(signed, p.id.Site, p.id.policyKeys...)
+	doc, err := task.VerifyPolicy(signed, p.id.Site, p.id.policyKeys()...)
 	if err != nil {
 		return "", nil, err
 	}
@@ -105,8 +138,9 @@ func (p *policyStore) check(signed []byte) (string, *settings, error) {
 	return doc.ETag(), s, err
 }
 
-// put checks a signed policy, stores it, and puts it in force.
-func (p *policyStore) put(signed []byte, tag string) error {
+// put checks a signed policy, stores it with the proofs that came with it, and
+// puts it in force.
+func (p *policyStore) put(signed []byte, tag string, proofs *wire.PolicyProofs) error {
 	real, s, err := p.check(signed)
 	if err != nil {
 		return err
@@ -114,13 +148,57 @@ func (p *policyStore) put(signed []byte, tag string) error {
 	if real != tag {
 		return fmt.Errorf("policy: named %q, it is %q", tag, real)
 	}
+	if proofs == nil || proofs.ETag != real || len(proofs.Proofs) != len(s.Tasks) {
+		proofs = &wire.PolicyProofs{ETag: real}
+	}
+	// First the proofs: those of a policy that is not there are of no use, and do
+	// no harm.
+	if err := p.storeProofs(proofs); err != nil {
+		return err
+	}
 	if err := writeDurable(p.path, signed); err != nil {
 		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.tag, p.what = real, s
+	p.tag, p.what, p.proofs = real, s, proofs.Proofs
+	close(p.changed)
+	p.changed = make(chan struct{})
 	return nil
+}
+
+// next returns a channel that is closed when another policy is in force.
+func (p *policyStore) next() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.changed
+}
+
+// known names the policy for a request: nothing if its tasks cannot be proven to
+// be for this device, so that all of it comes again.
+func (p *policyStore) known() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.proofs) != len(p.what.Tasks) {
+		return ""
+	}
+	return p.tag
+}
+
+// distrusted tells whether the stored policy could not be read again, for its
+// key is not trusted any more. It stays in force and is fetched anew.
+func (p *policyStore) distrusted() bool {
+	signed, err := readBounded(p.path, wire.MaxTransfer)
+	if signed == nil || err != nil {
+		return false
+	}
+	if _, _, err = p.check(signed); !errors.Is(err, task.ErrRefused) {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tag = ""
+	return true
 }
 
 func (p *policyStore) etag() string {
@@ -141,6 +219,7 @@ type transfer struct {
 	of     uint32
 	next   uint32
 	signed []byte
+	proofs *wire.PolicyProofs // that came before, or nil
 	done   chan struct{}
 }
 
@@ -172,13 +251,23 @@ func (s *session) policyPart(m *wire.Policy) error {
 	return nil
 }
 
-// request asks for the policy and waits for all of it.
-func (s *session) request(ctx context.Context, etag string) (*transfer, error) {
+// policyProofs takes what comes before a policy that lists tasks.
+func (s *session) policyProofs(m *wire.PolicyProofs) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.transfer != nil && s.transfer.next == 1 {
+		s.transfer.proofs = m
+	}
+}
+
+// request asks for the policy of the device, or of a person, and waits for all of
+// it.
+func (s *session) request(ctx context.Context, etag, user string) (*transfer, error) {
 	t := &transfer{next: 1, done: make(chan struct{})}
 	s.mu.Lock()
 	s.transfer = t
 	s.mu.Unlock()
-	if err := s.send(&wire.PolicyRequest{ETag: etag}); err != nil {
+	if err := s.send(&wire.PolicyRequest{ETag: etag, User: user}); err != nil {
 		return nil, err
 	}
 	select {
@@ -193,56 +282,71 @@ func (s *session) request(ctx context.Context, etag string) (*transfer, error) {
 
 var errSessionEnded = errors.New("the connection ended")
 
-// fetchPolicy fetches this device's policy and applies it. If the connection
-// ends meanwhile it waits for the next one, as long as ctx allows. What it
-// returns is for people.
-func (a *Agent) fetchPolicy(ctx context.Context) (string, error) {
+// fetchPolicy fetches this device's policy and applies it. What it returns is for
+// people.
+func (a *Agent) fetchPolicy(ctx context.Context) (detail string, err error) {
+	err = a.transfer(ctx, a.policy.known, "", func(s *session, t *transfer) error {
+		detail, err = a.apply(s, t)
+		return err
+	})
+	return detail, err
+}
+
+// transfer fetches the policy of the device, or of a person, and hands it to use;
+// one at a time. If the connection ends meanwhile it waits for the next one, as
+// long as ctx allows.
+func (a *Agent) transfer(ctx context.Context, known func() string, user string, use func(*session, *transfer) error) error {
 	select {
 	case a.policy.fetching <- struct{}{}:
 		defer func() { <-a.policy.fetching }()
 	case <-ctx.Done():
-		return "", ctx.Err()
+		return ctx.Err()
 	}
 	for {
 		s, err := a.session(ctx)
 		if err != nil {
-			return "", err
+			return err
 		}
-		t, err := s.request(ctx, a.policy.etag())
+		t, err := s.request(ctx, known(), user)
 		if ctx.Err() != nil {
-			return "", ctx.Err()
+			return ctx.Err()
 		}
 		if err != nil {
 			<-s.done
 			continue
 		}
-		return a.apply(s, t)
+		return use(s, t)
 	}
 }
 
 // apply puts what came in force.
 func (a *Agent) apply(s *session, t *transfer) (string, error) {
-	tag := a.policy.etag()
+	tag := a.policy.known()
 	switch {
 	case t.of == 0 && tag == "":
 		return "the site has no policy for this device", nil
 	case t.of == 0 || t.etag == tag:
+		a.takeFromPolicy(false)
 		return "policy " + tag + " unchanged", nil
 	}
 	before := s.keepAlive()
-	if err := a.policy.put(t.signed, t.etag); err != nil {
+	if err := a.policy.put(t.signed, t.etag, t.proofs); err != nil {
 		a.cfg.Log.Error("policy is not applied", "err", err)
 		a.status.update(func(st *Status) { st.LastError = err.Error() })
 		return "", err
 	}
 	now := s.keepAlive()
 	a.cfg.Log.Info("policy applied", "etag", t.etag, "keep-alive", now)
-	a.status.update(func(st *Status) { st.Policy, st.KeepAliveSeconds = t.etag, now.Seconds() })
+	a.status.update(func(st *Status) {
+		st.Policy, st.KeepAliveSeconds = t.etag, now.Seconds()
+		st.Windows = windowNames(a.policy.settings().Windows)
+	})
 	select {
 	case s.retime <- struct{}{}:
 	default:
 	}
 	a.event(Event{What: PolicyApplied, Detail: t.etag})
+	a.takeFromPolicy(true)
 	if now != before {
 		return fmt.Sprintf("policy %s applied, keep-alive now every %s (was %s)", t.etag, now, before), nil
 	}
@@ -258,7 +362,11 @@ func (a *Agent) pollPolicy() {
 		defer a.policy.polling.Unlock()
 		ctx, cancel := context.WithTimeout(a.work, 5*time.Minute)
 		defer cancel()
-		if _, err := a.fetchPolicy(ctx); err != nil && a.work.Err() == nil {
+		_, err := a.fetchPolicy(ctx)
+		if err == nil {
+			_, err = a.fetchUserPolicies(ctx, "")
+		}
+		if err != nil && a.work.Err() == nil && !errors.Is(err, errNoSessions) {
 			a.cfg.Log.Warn("fetch policy", "err", err)
 		}
 	})

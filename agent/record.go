@@ -39,6 +39,7 @@ type Entry struct {
 	Kind   string      // of the task
 	Until  time.Time   // by the site's clock: the operation may be forgotten after it
 	Again  bool        // the kind may start again
+	Boot   string      // of a barrier that runs: which boot of the machine it began in, at most [MaxBoot] bytes
 	Result task.Result // Device is not kept: it is the agent's
 }
 
@@ -47,6 +48,8 @@ const (
 	// MaxKnown is how many operations an agent remembers. One more is not taken
 	// until another may be forgotten.
 	MaxKnown = 4096
+	// MaxBoot is the longest name of a boot in bytes.
+	MaxBoot = 64
 	// keepAfter is how long after its deadline an operation is remembered.
 	keepAfter = 24 * time.Hour
 )

@@ -12,25 +12,29 @@ import (
 
 // The record is a header and frames. All integers are big-endian.
 //
-//	header  "bugle record 2\n"
+//	header  "bugle record 3\n"
 //	frame   length of payload uint32, CRC-32C of payload uint32, payload
 //	payload act uint8, flags uint8 (1: may start again), attempt uint8, state uint8,
 //	        operation 16 bytes, code int32, at int64 ns, until int64 ns,
-//	        settled uint64, kind length uint8, kind, detail: the rest
+//	        settled uint64, kind length uint8, kind, boot length uint8, boot,
+//	        detail: the rest
 //
 // Settled is how many bytes of the file were on disk for certain when the frame
 // was written. It tells a tear from damage: a power cut may lose any part of what
 // was not settled, also one with good frames behind, and none of what was.
 //
-// Version 1 is the same without settled; there only a bad place with nothing good
-// behind it counts as a tear. It is read, and written as version 2.
+// Version 2 is the same without boot. Version 1 has no settled either; there only a
+// bad place with nothing good behind it counts as a tear. Both are read, and
+// written as version 3.
 const (
-	recordHeader  = "bugle record 2\n"
+	recordHeader  = "bugle record 3\n"
+	recordHeader2 = "bugle record 2\n"
 	recordHeader1 = "bugle record 1\n"
+	recordVersion = 3
 	frameHeader   = 8
 	settledAt     = 4 + 16 + 4 + 8 + 8
 	fixedPayload  = settledAt + 8 + 1
-	maxPayload    = fixedPayload + task.MaxKind + task.MaxDetail
+	maxPayload    = fixedPayload + task.MaxKind + 1 + MaxBoot + task.MaxDetail
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -38,9 +42,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // appendEntry appends the frame of an entry.
 func appendEntry(b []byte, e *Entry, settled int64) ([]byte, error) {
 	r := &e.Result
-	if len(e.Kind) > task.MaxKind || len(r.Detail) > task.MaxDetail {
-		return b, fmt.Errorf("kind of %d bytes and detail of %d, at most %d and %d are taken",
-			len(e.Kind), len(r.Detail), task.MaxKind, task.MaxDetail)
+	if len(e.Kind) > task.MaxKind || len(r.Detail) > task.MaxDetail || len(e.Boot) > MaxBoot {
+		return b, fmt.Errorf("kind of %d bytes, detail of %d, boot of %d, at most %d, %d and %d are taken",
+			len(e.Kind), len(r.Detail), len(e.Boot), task.MaxKind, task.MaxDetail, MaxBoot)
 	}
 	start := len(b)
 	b = append(b, make([]byte, frameHeader)...)
@@ -56,6 +60,8 @@ func appendEntry(b []byte, e *Entry, settled int64) ([]byte, error) {
 	b = binary.BigEndian.AppendUint64(b, uint64(settled))
 	b = append(b, byte(len(e.Kind)))
 	b = append(b, e.Kind...)
+	b = append(b, byte(len(e.Boot)))
+	b = append(b, e.Boot...)
 	b = append(b, r.Detail...)
 	payload := b[start+frameHeader:]
 	binary.BigEndian.PutUint32(b[start:], uint32(len(payload)))
@@ -112,13 +118,13 @@ func decodeFrame(b []byte, version int) (f frame, err error) {
 		}
 		f.settled = int64(settled)
 	}
-	f.Entry, err = parsePayload(p, fixed)
+	f.Entry, err = parsePayload(p, fixed, version)
 	return f, err
 }
 
 // parsePayload reads a payload whose fields of a fixed size, the length of the
 // kind being the last, take fixed bytes.
-func parsePayload(p []byte, fixed int) (e Entry, err error) {
+func parsePayload(p []byte, fixed, version int) (e Entry, err error) {
 	r := &e.Result
 	e.Act, e.Again, r.Attempt, r.State = Act(p[0]), p[1]&1 != 0, p[2], task.State(p[3])
 	r.Operation = task.ID(p[4:20])
@@ -130,7 +136,14 @@ func parsePayload(p []byte, fixed int) (e Entry, err error) {
 		return Entry{}, errEntry
 	}
 	e.Kind = string(p[fixed : fixed+kind])
-	r.Detail = string(p[fixed+kind:])
+	rest := p[fixed+kind:]
+	if version > 2 {
+		if len(rest) == 0 || int(rest[0]) > MaxBoot || 1+int(rest[0]) > len(rest) {
+			return Entry{}, errEntry
+		}
+		e.Boot, rest = string(rest[1:1+rest[0]]), rest[1+rest[0]:]
+	}
+	r.Detail = string(rest)
 	if len(r.Detail) > task.MaxDetail || (e.Act != Reached && e.Act != Acked) || !r.State.FromAgent() {
 		return Entry{}, errEntry
 	}
@@ -154,7 +167,7 @@ func (e *DamagedError) Error() string {
 // tore, to be cut off; version is that of the file, 0 if not even its header is
 // whole.
 func decodeRecord(path string, b []byte) (entries []Entry, good, version int, err error) {
-	if version, err = recordVersion(path, b); version == 0 || err != nil {
+	if version, err = versionOf(path, b); version == 0 || err != nil {
 		return nil, 0, 0, err
 	}
 	for good = len(recordHeader); good < len(b); {
@@ -177,16 +190,15 @@ func decodeRecord(path string, b []byte) (entries []Entry, good, version int, er
 	return entries, good, version, nil
 }
 
-func recordVersion(path string, b []byte) (int, error) {
-	switch n := min(len(b), len(recordHeader)); string(b[:n]) {
-	case recordHeader:
-		return 2, nil
-	case recordHeader1:
-		return 1, nil
-	case recordHeader[:n]:
-		return 0, nil
-	case recordHeader1[:n]:
-		return 0, nil
+func versionOf(path string, b []byte) (int, error) {
+	n := min(len(b), len(recordHeader))
+	for i, header := range []string{recordHeader1, recordHeader2, recordHeader} {
+		switch string(b[:n]) {
+		case header:
+			return i + 1, nil
+		case header[:n]:
+			return 0, nil
+		}
 	}
 	return 0, fmt.Errorf("read record %s: not a record of an agent, or of a later version", path)
 }

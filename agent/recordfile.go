@@ -48,7 +48,7 @@ func (r *fileRecord) Load() ([]Entry, error) {
 			return nil, fmt.Errorf("keep torn tail: %w", err)
 		}
 	}
-	if version < 2 {
+	if version < recordVersion {
 		return entries, r.Rewrite(entries)
 	}
 	if err := r.open(int64(good)); err != nil {

@@ -178,7 +178,7 @@ func TestInterruptedTasks(t *testing.T) {
 		rec := &memoryRecord{}
 		for _, m := range []*taskMessage{m, m2} {
 			tk := must(m.Signed.Task())
-			rec.entries = append(rec.entries, Entry{Reached, tk.Kind, tk.DeliverBy.Add(keepAfter), tk.Kind == "test.again",
+			rec.entries = append(rec.entries, Entry{Reached, tk.Kind, tk.DeliverBy.Add(keepAfter), tk.Kind == "test.again", "",
 				task.Result{Operation: tk.Operation, Attempt: 1, State: task.Running, At: s.now()}})
 		}
 		cfg.Record = rec
@@ -219,7 +219,7 @@ func TestWhatRunsIsNotInterrupted(t *testing.T) {
 		s, n := newSite(t, 0), &count{wait: make(chan struct{})}
 		before, now := s.order("test.once", nil), s.order("test.once", nil)
 		tk := must(before.Signed.Task())
-		rec := &memoryRecord{entries: []Entry{{Reached, tk.Kind, tk.DeliverBy.Add(keepAfter), false,
+		rec := &memoryRecord{entries: []Entry{{Reached, tk.Kind, tk.DeliverBy.Add(keepAfter), false, "",
 			task.Result{Operation: tk.Operation, Attempt: 1, State: task.Running, At: s.now()}}}}
 		failed := false
 		rec.step = func(bool) fault {
@@ -264,7 +264,7 @@ func TestInterruptedTaskIsReportedOnceTheDiskWorks(t *testing.T) {
 		s := newSite(t, 0)
 		m := s.order("test.once", nil)
 		tk := must(m.Signed.Task())
-		rec := &memoryRecord{entries: []Entry{{Reached, tk.Kind, tk.DeliverBy.Add(keepAfter), false,
+		rec := &memoryRecord{entries: []Entry{{Reached, tk.Kind, tk.DeliverBy.Add(keepAfter), false, "",
 			task.Result{Operation: tk.Operation, Attempt: 1, State: task.Running, At: s.now()}}}}
 		failed := false
 		rec.step = func(bool) fault {

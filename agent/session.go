@@ -3,7 +3,6 @@ package agent
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"sync"
@@ -27,7 +26,7 @@ const (
 type session struct {
 	a       *Agent
 	serial  uint64
-	conn    *tls.Conn
+	conn    link
 	in      *bufio.Reader
 	welcome wire.Welcome
 	done    chan struct{} // closed when the reader has ended, which is the end of the session
@@ -45,30 +44,10 @@ type session struct {
 	asked     time.Time // when a beacon was asked for
 }
 
-// serve connects to one listener and stays until the connection ends.
-func (a *Agent) serve(ctx context.Context, address string) (end ending) {
-	s, said, err := a.signIn(ctx, address)
-	if err != nil {
-		if said == nil {
-			a.cfg.Log.Debug("connect", "listener", address, "err", err)
-		}
-		return ending{err: fmt.Errorf("connect to %s: %w", address, err), close: said}
-	}
-	begun := time.Now()
-	a.attach(s, address)
-	err = s.run(ctx)
-	a.detach(s, err)
-	end = ending{err: err, served: max(1, time.Since(begun)), spread: s.welcome.Spread}
-	if refused := (*refusedError)(nil); errors.As(err, &refused) {
-		end.close = refused.said
-	}
-	return end
-}
-
 // attach makes s the session that results go to.
-func (a *Agent) attach(s *session, address string) {
-	a.cfg.Log.Info("connected", "listener", s.welcome.Listener, "address", address, "keep-alive", s.keepAlive())
-	a.status.update(func(st *Status) { st.online(address, s.welcome.Listener, time.Now(), s.keepAlive()) })
+func (a *Agent) attach(s *session, w way) {
+	a.cfg.Log.Info("connected", "listener", s.welcome.Listener, "address", w.address, "carrier", w.carrier, "keep-alive", s.keepAlive())
+	a.status.update(func(st *Status) { st.online(w, &a.footing, s.welcome.Listener, time.Now(), s.keepAlive()) })
 	a.mu.Lock()
 	a.dropped = false
 	a.current.Store(s)
@@ -94,63 +73,18 @@ func (a *Agent) online() (*session, <-chan struct{}) {
 	return a.current.Load(), a.joined
 }
 
-// signIn connects, proves who both are, and exchanges the first messages. The
-// Close is what a listener that does not want this agent says.
-func (a *Agent) signIn(ctx context.Context, address string) (*session, *wire.Close, error) {
-	ctx, cancel := context.WithTimeout(ctx, signInTime)
-	defer cancel()
-	conn, err := a.dial(ctx, address)
-	if err != nil {
-		return nil, nil, err
-	}
+func (a *Agent) newSession(conn link) *session {
 	a.serial++
-	s := &session{a: a, serial: a.serial, conn: conn, in: bufio.NewReaderSize(conn, 4<<10),
+	return &session{a: a, serial: a.serial, conn: conn, in: bufio.NewReaderSize(conn, 4<<10),
 		done: make(chan struct{}), heard: make(chan struct{}, 1), retime: make(chan struct{}, 1),
 		out: make(chan wire.Message, queued), wake: make(chan struct{}, 1),
 		inventory: make(map[uint64]chan struct{})}
-	said, err := s.greet(ctx)
-	if err != nil {
-		conn.Close()
-		return nil, said, err
-	}
-	return s, nil, nil
-}
-
-func (a *Agent) dial(ctx context.Context, address string) (*tls.Conn, error) {
-	host, err := hostOf(address)
-	if err != nil {
-		return nil, err
-	}
-	cfg := clientTLS(func(cs tls.ConnectionState) error {
-		now, _, _ := a.clock.read()
-		if now.IsZero() {
-			now = a.cfg.Clocks().Wall
-		}
-		return verifyServer(cs.PeerCertificates, a.id.ca, host, now)
-	})
-	cfg.ServerName = host
-	cfg.NextProtos = []string{wire.ALPN}
-	cfg.Certificates = []tls.Certificate{{Certificate: [][]byte{a.id.cert.Raw}, PrivateKey: a.id.key, Leaf: a.id.cert}}
-	raw, err := a.cfg.Dial(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	conn := tls.Client(raw, cfg)
-	if err := conn.HandshakeContext(ctx); err != nil {
-		raw.Close()
-		return nil, fmt.Errorf("handshake: %w", err)
-	}
-	if conn.ConnectionState().NegotiatedProtocol != wire.ALPN {
-		conn.Close()
-		return nil, errors.New("handshake: server is no bugle listener")
-	}
-	return conn, nil
 }
 
 func (s *session) greet(ctx context.Context) (*wire.Close, error) {
-	stop := context.AfterFunc(ctx, func() { s.conn.NetConn().Close() })
+	stop := context.AfterFunc(ctx, func() { s.conn.Close() })
 	defer stop()
-	hello := &wire.SignIn{Version: wire.Version, Agent: s.a.cfg.Version, Nonce: s.a.clock.ask()}
+	hello := &wire.SignIn{Version: wire.Version, Agent: s.a.cfg.Version, Nonce: s.a.clock.ask(), Keyring: s.a.id.keys.Load().number}
 	open, pending := s.a.ledger.open(s.a.holding())
 	hello.Open, hello.Pending = open, uint32(pending)
 	if err := s.write(hello); err != nil {
@@ -169,8 +103,9 @@ func (s *session) greet(ctx context.Context) (*wire.Close, error) {
 		}
 		s.welcome = *m
 		if len(m.Beacon) > 0 {
-			return nil, s.beacon(m.Beacon)
+			return nil, s.catchUp(m.Beacon)
 		}
+		s.a.clock.silent()
 		return nil, nil
 	}
 	return nil, fmt.Errorf("sign in: %w: %s where a welcome must be", wire.ErrFrame, m.Type())
@@ -184,7 +119,7 @@ func (e *refusedError) Error() string {
 }
 
 func (s *session) beacon(signed []byte) error {
-	b, err := task.VerifyBeacon(signed, s.a.id.Site, s.a.id.taskKeys...)
+	b, err := task.VerifyBeacon(signed, s.a.id.Site, s.a.id.taskKeys()...)
 	if err != nil {
 		return fmt.Errorf("site time: %w", err)
 	}
@@ -257,7 +192,7 @@ func (s *session) writer() {
 		}
 	}
 	s.a.cfg.Log.Debug("write", "err", err)
-	s.conn.NetConn().Close() // half a frame may be out: of no more use
+	s.conn.Close() // half a frame may be out: of no more use
 }
 
 func (s *session) write(messages ...wire.Message) (err error) {
@@ -311,7 +246,7 @@ func (s *session) run(ctx context.Context) error {
 	if err == nil {
 		s.goodbye()
 	}
-	s.conn.NetConn().Close()
+	s.conn.Close()
 	<-s.done
 	<-written
 	return err
@@ -322,6 +257,7 @@ var errSilent = errors.New("listener does not answer")
 // loop is what a session does by itself.
 func (s *session) loop(ctx context.Context) error {
 	s.a.begin(s)
+	s.a.tellKeyring()
 	last := time.Now()
 	alive := time.NewTimer(s.keepAlive())
 	defer alive.Stop()
@@ -331,6 +267,8 @@ func (s *session) loop(ctx context.Context) error {
 	unanswered := false
 	poll := time.NewTimer(0)
 	defer poll.Stop()
+	renewal := time.NewTimer(0)
+	defer renewal.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -359,6 +297,8 @@ func (s *session) loop(ctx context.Context) error {
 		case <-poll.C:
 			poll.Reset(jitter(s.a.policy.settings().poll()))
 			s.a.pollPolicy()
+		case <-renewal.C:
+			renewal.Reset(s.renew())
 		}
 	}
 }
@@ -367,7 +307,7 @@ func (s *session) loop(ctx context.Context) error {
 // closes once it has read that far.
 func (s *session) goodbye() {
 	s.a.stopWork()
-	t := time.AfterFunc(goodbyeTime, func() { s.conn.NetConn().Close() })
+	t := time.AfterFunc(goodbyeTime, func() { s.conn.Close() })
 	defer t.Stop()
 	if s.send(&wire.Bye{}) == nil {
 		<-s.done
@@ -397,6 +337,8 @@ func (s *session) take(m wire.Message) error {
 		s.a.take(m)
 	case *wire.ResultAck:
 		s.a.acked(m)
+	case *wire.Cancel:
+		s.a.cancel(m.Signed)
 	case *wire.KeepAliveAck:
 		select {
 		case s.heard <- struct{}{}:
@@ -405,10 +347,17 @@ func (s *session) take(m wire.Message) error {
 		if len(m.Beacon) > 0 {
 			return s.beacon(m.Beacon)
 		}
+		s.a.clock.silent()
+	case *wire.PolicyProofs:
+		s.policyProofs(m)
 	case *wire.Policy:
 		return s.policyPart(m)
 	case *wire.InventoryAck:
 		s.inventoryAck(m.ID)
+	case *wire.Keyring:
+		return s.takeKeyring(m)
+	case *wire.Renewed:
+		s.renewed(m)
 	case *wire.Close:
 		return &refusedError{m}
 	case *wire.Unknown:

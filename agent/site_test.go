@@ -41,6 +41,7 @@ type site struct {
 	policy ed25519.PrivateKey
 	result *ecdh.PrivateKey
 	id     wire.Identity
+	born   map[string]*x509.Certificate // by the key of a renewed certificate, the one of the join
 
 	conns chan net.Conn // the listener's ends
 	wait  time.Duration // for an agent to come
@@ -169,6 +170,8 @@ type peer struct {
 	in     *bufio.Reader
 	SignIn *wire.SignIn
 	key    []byte
+	shown  *x509.Certificate // the agent's
+	renews chan []byte       // requests for a certificate
 
 	results chan *wire.Result
 	alive   chan *wire.KeepAlive // keep-alives without a nonce
@@ -182,6 +185,9 @@ type peer struct {
 	acks    bool                               // acknowledges results by itself
 	policyF func(*wire.PolicyRequest) [][]byte // chunks, nil: unchanged
 	etag    string
+	proofs  [][]byte          // of the policy's tasks, sent before it
+	people  map[string][]byte // signed policies of people
+	away    bool              // the site is: no beacons
 }
 
 // accept waits for an agent, proves to be the listener, and reads the sign-in.
@@ -215,12 +221,15 @@ func (s *site) handshake(c net.Conn, cert tls.Certificate) (*peer, error) {
 	}
 	p := &peer{s: s, conn: conn, in: bufio.NewReader(conn), acks: true,
 		out: make(chan wire.Message, 1024), results: make(chan *wire.Result, 8192), alive: make(chan *wire.KeepAlive, 8192),
-		facts: make(chan *wire.Inventory, 16), bye: make(chan struct{}), done: make(chan struct{})}
+		facts: make(chan *wire.Inventory, 16), renews: make(chan []byte, 64), bye: make(chan struct{}), done: make(chan struct{})}
 	leaf := conn.ConnectionState().PeerCertificates[0]
 	if id, err := wire.IdentityOf(leaf); err != nil || id != s.id {
 		return nil, fmt.Errorf("agent is %v: %v", id, err)
 	}
-	p.key = s.resultKey(leaf)
+	p.shown, p.key = leaf, s.resultKey(leaf)
+	if born := s.born[string(leaf.RawSubjectPublicKeyInfo)]; born != nil {
+		p.key = s.resultKey(born)
+	}
 	m, _, err := wire.ReadFrom(p.in, nil)
 	if err != nil {
 		return nil, err
@@ -293,13 +302,23 @@ func (p *peer) take(m wire.Message) {
 		if m.Nonce == [16]byte{} {
 			p.alive <- m
 		}
-		if !p.mute {
+		switch {
+		case p.away:
+			p.send(&wire.KeepAliveAck{})
+		case !p.mute:
 			p.send(&wire.KeepAliveAck{Beacon: p.s.beacon(m.Nonce)})
 		}
 	case *wire.PolicyRequest:
+		if m.User != "" {
+			p.person(m)
+			return
+		}
 		var chunks [][]byte
 		if p.policyF != nil {
 			chunks = p.policyF(m)
+		}
+		if len(chunks) > 0 && p.proofs != nil {
+			p.send(&wire.PolicyProofs{ETag: p.etag, Proofs: p.proofs})
 		}
 		for i, c := range chunks {
 			p.send(&wire.Policy{ETag: p.etag, Part: uint32(i + 1), Of: uint32(len(chunks)), Chunk: c})
@@ -312,7 +331,27 @@ func (p *peer) take(m wire.Message) {
 		p.send(&wire.InventoryAck{ID: m.ID})
 	case *wire.Bye:
 		close(p.bye)
+	case *wire.Renew:
+		select {
+		case p.renews <- m.CSR:
+		default: // nobody looks
+		}
 	}
+}
+
+// person answers with the policy of a person.
+func (p *peer) person(m *wire.PolicyRequest) {
+	signed := p.people[m.User]
+	if signed == nil {
+		p.send(&wire.Policy{})
+		return
+	}
+	doc := must(task.VerifyPolicy(signed, p.s.id.Site, p.s.policy.Public().(ed25519.PublicKey)))
+	if doc.ETag() == m.ETag {
+		p.send(&wire.Policy{ETag: m.ETag})
+		return
+	}
+	p.send(&wire.Policy{ETag: doc.ETag(), Part: 1, Of: 1, Chunk: signed})
 }
 
 func ackOf(m *wire.Result) *wire.ResultAck {
@@ -354,7 +393,12 @@ type running struct {
 	done chan error
 }
 
-func (s *site) config() Config { return Config{Version: "test", Dial: s.dial, Scanner: "builtin"} }
+func (s *site) config() Config {
+	return Config{Version: "test", Dial: s.dial, Scanner: "builtin", Users: alone}
+}
+
+// alone is a machine under test: nobody is signed in.
+func alone() ([]string, error) { return nil, nil }
 
 // start opens the agent in dir and runs it until the test ends or halt.
 func (s *site) start(dir string, cfg Config) *running {

@@ -24,16 +24,39 @@ type Status struct {
 	Connected        bool      `json:"connected"`
 	Listener         string    `json:"listener,omitempty"`
 	Address          string    `json:"address,omitempty"`
-	Carrier          string    `json:"carrier,omitempty"` // "tcp"
-	Since            time.Time `json:"since"`             // connected or not connected since
+	Carrier          string    `json:"carrier,omitempty"` // "tcp", "websocket" or "long-poll"
+	Why              string    `json:"why,omitempty"`     // why it is no better one
+	CarrierSince     time.Time `json:"carrierSince,omitzero"`
+	Since            time.Time `json:"since"` // connected or not connected since
 	NextTry          time.Time `json:"nextTry,omitzero"`
 	KeepAliveSeconds float64   `json:"keepAliveSeconds"`
-	Policy           string    `json:"policy"` // ETag of the policy in force
+	Policy           string    `json:"policy"`      // ETag of the policy in force
+	Keyring          uint32    `json:"keyring"`     // the newest [task.Keyring] that is trusted
+	Certificate      time.Time `json:"certificate"` // when the newest certificate expires
 	LastError        string    `json:"lastError,omitempty"`
+
+	Windows  []string   `json:"windows,omitempty"`      // names of the maintenance windows that policy sets
+	Users    []string   `json:"users,omitempty"`        // people whose policy is kept here
+	Deferred []Deferral `json:"deferred,omitempty"`     // tasks that wait for a maintenance window, the next first
+	More     int        `json:"deferredMore,omitempty"` // that wait too, and are not listed
 }
 
-func (s *Status) online(address, listener string, now time.Time, keepAlive time.Duration) {
-	s.Connected, s.Listener, s.Address, s.Carrier = true, listener, address, "tcp"
+const (
+	maxStatus    = 1 << 20 // bytes of status.json
+	maxDeferrals = 64      // listed
+)
+
+// A Deferral is a task that waits for a maintenance window.
+type Deferral struct {
+	Operation task.ID   `json:"operation"`
+	Kind      string    `json:"kind"`
+	Until     time.Time `json:"until,omitzero"` // when a window opens that is long enough; none: never
+	Why       string    `json:"why"`
+}
+
+func (s *Status) online(w way, f *footing, listener string, now time.Time, keepAlive time.Duration) {
+	s.Connected, s.Listener, s.Address, s.Carrier = true, listener, w.address, w.carrier
+	s.Why, s.CarrierSince = f.Why, f.Since.UTC()
 	s.Since, s.NextTry, s.KeepAliveSeconds = now.UTC(), time.Time{}, keepAlive.Seconds()
 }
 
@@ -60,7 +83,7 @@ func (s Status) stopped() Status {
 func ReadStatus(dir string) (Status, error) {
 	var s Status
 	path := filepath.Join(dir, statusFile)
-	b, err := readBounded(path, 64<<10)
+	b, err := readBounded(path, maxStatus)
 	if err != nil {
 		return s, err
 	}

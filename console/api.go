@@ -1,23 +1,28 @@
 package console
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Base is the path that every call of the API begins with.
 const Base = "/api/v1"
 
 // Paths of the API. A part in braces stands for a value; [Path] fills it in.
 const (
-	PathTokens           = Base + "/tokens"                   // POST [TokenRequest] → [TokenReply]
+	PathTokens           = Base + "/tokens"                   // POST [TokenRequest] → [TokenReply]; GET → [TokenList]
 	PathToken            = Base + "/tokens/{id}"              // DELETE → [Written]
 	PathDevices          = Base + "/devices"                  // GET ?after= &limit= &online= &name= → [DevicePage]
 	PathDevice           = Base + "/devices/{device}"         // GET, by number, id or name → [DeviceReply]
+	PathDeviceHistory    = Base + "/devices/{device}/history" // GET → [DeviceHistory]
 	PathDeviceBlock      = Base + "/devices/{device}/block"   // POST [ReasonRequest] → [Written]
 	PathDeviceUnblock    = Base + "/devices/{device}/unblock" // POST [ReasonRequest] → [Written]
 	PathKinds            = Base + "/kinds"                    // GET → [KindList]
 	PathOperations       = Base + "/operations"               // POST [PushRequest] → [PushReply]; GET ?before= &limit= → [OperationPage]
 	PathOperation        = Base + "/operations/{id}"          // GET → [OperationReply]
 	PathOperationDevices = Base + "/operations/{id}/devices"  // GET ?state= &after= &limit= → [TargetPage]
-	PathOperationCancel  = Base + "/operations/{id}/cancel"   // POST [ReasonRequest] → [Written]
+	PathOperationCancel  = Base + "/operations/{id}/cancel"   // POST [ReasonRequest] → [CancelReply]
+	PathOperationRetry   = Base + "/operations/{id}/retry"    // POST [RetryRequest] → [PushReply]
 	PathOperationHistory = Base + "/operations/{id}/history"  // GET ?after= &limit= → [EventPage]
 	PathOperationTrace   = Base + "/operations/{id}/trace"    // GET ?device= → [TraceReply]
 	PathEvents           = Base + "/events"                   // GET ?from= &to= &limit= &kind= &actor= &device= &operation= &change= → [EventPage]
@@ -36,7 +41,10 @@ const (
 	PathViewDigest       = Base + "/views/{name}/digest"      // GET ?at= → [DigestReply]
 	PathComponents       = Base + "/status/components"        // GET → [ComponentList]
 	PathMessages         = Base + "/status/messages"          // GET ?before= &limit= → [MessagePage]
+	PathCatalogue        = Base + "/status/catalogue"         // GET → [MessageCatalogue]
 	PathPolicy           = Base + "/policy"                   // GET → [PolicyReply]; PUT [PolicyRequest] → [PolicyReply]
+	PathUserPolicies     = Base + "/policy/users"             // GET → [UserPolicyList]
+	PathUserPolicy       = Base + "/policy/users/{user}"      // GET → [UserPolicyReply]; PUT [UserPolicyRequest] → [UserPolicyReply]; DELETE → [UserPolicyReply]
 	PathOpenAPI          = "/api/openapi.json"                // GET → the OpenAPI 3.1 document, without a token
 	PathLive             = "/livez"                           // GET → 200 while the process runs, without a token
 	PathReady            = "/readyz"                          // GET → [Readiness], 200 while the site takes work, else 503, without a token
@@ -56,15 +64,19 @@ const (
 type TokenRequest struct {
 	TTLSeconds int64  `json:"ttlSeconds,omitempty" minimum:"0" maximum:"31536000" doc:"how long the token is good for; default 3600"`
 	Uses       uint32 `json:"uses,omitempty" minimum:"0" maximum:"1000000" doc:"how many devices may join with it; default 1"`
+
+	Listener string   `json:"listener,omitempty" pattern:"^[A-Z0-9]{3,16}$" doc:"name of the one listener that may join with it, instead of devices"`
+	Scope    []string `json:"scope,omitempty" maxItems:"100000" doc:"devices that this listener may speak for, by number, id or name; without it all"`
 }
 
 // TokenReply is the only answer that ever holds the token's secret.
 type TokenReply struct {
-	Token   string    `json:"token" doc:"what a device shows when it joins; it is not kept and cannot be shown again"`
-	ID      string    `json:"id"`
-	Uses    uint32    `json:"uses"`
-	Expires time.Time `json:"expires"`
-	Event   uint64    `json:"event"`
+	Token    string    `json:"token" doc:"what a device shows when it joins; it is not kept and cannot be shown again"`
+	ID       string    `json:"id"`
+	Uses     uint32    `json:"uses"`
+	Listener string    `json:"listener,omitempty" doc:"the listener that may join with it; without it devices"`
+	Expires  time.Time `json:"expires"`
+	Event    uint64    `json:"event"`
 }
 
 // Written is the answer of a write that has nothing else to say.
@@ -106,18 +118,67 @@ type DevicePage struct {
 // DeviceReply is one device with what is known of it.
 type DeviceReply struct {
 	Device
-	BlockReason string            `json:"blockReason,omitempty"`
-	Facts       map[string]string `json:"facts"`
-	Event       uint64            `json:"event"`
+	BlockReason string             `json:"blockReason,omitempty"`
+	Connection  *Connection        `json:"connection,omitempty" doc:"how it said that it connects; absent if it never said so"`
+	Certificate Certificate        `json:"certificate"`
+	Changes     []PresenceChange   `json:"changes" doc:"its last states, newest first: the first one holds"`
+	Pending     []PendingOperation `json:"pending" doc:"operations that are open for it, in the order of their requests, at most 100"`
+	Facts       map[string]string  `json:"facts"`
+	Event       uint64             `json:"event"`
+}
+
+// Connection is how a device connects, as it said when it last changed.
+type Connection struct {
+	Carrier string `json:"carrier" doc:"tcp, websocket or long-poll"`
+	Why     string `json:"why,omitempty" doc:"what was wrong with better ones"`
+	Since   string `json:"since,omitempty" doc:"RFC 3339"`
+}
+
+// Certificate is the newest certificate of a device.
+type Certificate struct {
+	Serial  string    `json:"serial" doc:"in hexadecimal"`
+	Issued  time.Time `json:"issued"`
+	Expires time.Time `json:"expires"`
+	Event   uint64    `json:"event" doc:"the event that issued it"`
+}
+
+// PresenceChange is a state that a device was in.
+type PresenceChange struct {
+	At       time.Time `json:"at" doc:"since when"`
+	Online   bool      `json:"online"`
+	Reason   string    `json:"reason"`
+	Listener string    `json:"listener"`
+	Carrier  string    `json:"carrier"`
+	Event    uint64    `json:"event"`
+}
+
+// DeviceHistory is the last states of a device, newest first: the first one holds.
+type DeviceHistory struct {
+	Device uint32           `json:"device"`
+	Name   string           `json:"name"`
+	Items  []PresenceChange `json:"items"`
+	Event  uint64           `json:"event"`
+}
+
+// PendingOperation is an operation that is open for a device.
+type PendingOperation struct {
+	Operation string    `json:"operation"`
+	Kind      string    `json:"kind"`
+	State     string    `json:"state"`
+	DeliverBy time.Time `json:"deliverBy"`
 }
 
 // KindInfo describes a kind of task.
 type KindInfo struct {
 	Kind              string   `json:"kind"`
 	Class             string   `json:"class" enum:"normal,intrusive,barrier"`
-	Contract          string   `json:"contract" enum:"channel,policy"`
+	Contract          string   `json:"contract" enum:"channel,channel+policy" doc:"channel+policy: it stands in the policy of its devices too, and runs once, whichever comes first"`
 	Parameters        []string `json:"parameters"`
+	Schema            any      `json:"schema" doc:"what the parameters may be, a JSON Schema"`
 	RunTimeoutSeconds int64    `json:"runTimeoutSeconds"`
+	DeliverBySeconds  int64    `json:"deliverBySeconds" doc:"how long a task waits for its device unless the push says otherwise"`
+	Priority          uint8    `json:"priority" doc:"order in the send queue unless the push says otherwise: 1 before 2 before 3"`
+	Product           int      `json:"product,omitempty" doc:"the number that Configuration Manager gives such an operation"`
 	About             string   `json:"about"`
 }
 
@@ -132,12 +193,14 @@ type PushRequest struct {
 	Params            map[string]any `json:"params,omitempty" doc:"parameters of the kind"`
 	Devices           []string       `json:"devices,omitempty" maxItems:"100000" doc:"targets by number, id or name"`
 	All               bool           `json:"all,omitempty" doc:"all devices that are not blocked"`
-	DeliverBySeconds  int64          `json:"deliverBySeconds,omitempty" maximum:"31536000" doc:"how long from now the task may still be started; default 3600"`
+	DeliverBySeconds  int64          `json:"deliverBySeconds,omitempty" maximum:"31536000" doc:"how long from now the task may still be started, up to a year; default by kind, from notBefore on"`
 	DeliverBy         *time.Time     `json:"deliverBy,omitempty" doc:"the same as an instant"`
 	NotBefore         *time.Time     `json:"notBefore,omitempty" doc:"no start before this instant; default now"`
 	RunTimeoutSeconds int64          `json:"runTimeoutSeconds,omitempty" minimum:"0" maximum:"604800" doc:"how long one run may take; default by kind"`
 	Reason            string         `json:"reason,omitempty" maxLength:"4096"`
-	DryRun            bool           `json:"dryRun,omitempty" doc:"answer whom it would be for, and do nothing"`
+	RetryOf           string         `json:"retryOf,omitempty" maxLength:"64" doc:"the operation that this one repeats, for the history"`
+	DryRun            bool           `json:"dryRun,omitempty" doc:"answer whom it would be for and when it would go, and do nothing"`
+	Pace
 }
 
 // PushReply is an operation that is durable, or, after a dry run, one that would
@@ -150,6 +213,12 @@ type PushReply struct {
 	Event     uint64    `json:"event"`
 	NotBefore time.Time `json:"notBefore"`
 	DeliverBy time.Time `json:"deliverBy"`
+	Target    string    `json:"target" doc:"whom it is for, in words: all, devices, or what a retry repeats"`
+	Priority  uint8     `json:"priority" doc:"order in the send queues: 1 before 2 before 3"`
+	Durable   bool      `json:"durable" doc:"it stands in the policy of its targets too"`
+	RetryOf   string    `json:"retryOf,omitempty"`
+	Plan      *Plan     `json:"plan,omitempty" doc:"when which wave goes; absent if all targets go at once"`
+	Warnings  []string  `json:"warnings,omitempty" doc:"what may not be meant, in sentences"`
 	Devices   []string  `json:"devices,omitempty" doc:"names of the first 100 targets, after a dry run"`
 	DryRun    bool      `json:"dryRun,omitempty"`
 }
@@ -177,7 +246,14 @@ type Operation struct {
 	Requested time.Time         `json:"requested"`
 	NotBefore time.Time         `json:"notBefore"`
 	DeliverBy time.Time         `json:"deliverBy"`
+	Priority  uint8             `json:"priority"`
+	Durable   bool              `json:"durable" doc:"it stands in the policy of its targets too"`
+	RetryOf   string            `json:"retryOf,omitempty" doc:"the operation that this one repeats"`
+	Paced     bool              `json:"paced" doc:"only the devices of released waves are sent it"`
+	Released  uint32            `json:"released" doc:"targets that were let go"`
+	Held      uint32            `json:"held" doc:"targets that wait for their wave"`
 	Cancelled bool              `json:"cancelled"`
+	Stopped   bool              `json:"stopped" doc:"the site stopped it, for too much failed"`
 	Expired   bool              `json:"expired"`
 	Closed    bool              `json:"closed"`
 	Done      bool              `json:"done" doc:"every target is in a final state"`
@@ -201,10 +277,12 @@ type Hop struct {
 }
 
 // The hops of an operation, keys of [OperationReply.Latency]: from the request
-// to the send, on to the agent's acknowledgement, its start, its end, and the
+// to the send (and, of a paced one, from the release of its wave), on to the
+// agent's acknowledgement, its start, its end, and the
 // event by which that became visible.
 const (
 	HopRequestedSent    = "requested-sent"
+	HopReleasedSent     = "released-sent"
 	HopSentDelivered    = "sent-delivered"
 	HopDeliveredRunning = "delivered-running"
 	HopRunningEnded     = "running-ended"
@@ -212,14 +290,17 @@ const (
 )
 
 // Hops are all hops in order.
-var Hops = []string{HopRequestedSent, HopSentDelivered, HopDeliveredRunning, HopRunningEnded, HopEndedVisible}
+var Hops = []string{HopRequestedSent, HopReleasedSent, HopSentDelivered, HopDeliveredRunning, HopRunningEnded, HopEndedVisible}
 
 // OperationReply is one operation with everything about it but its devices.
 type OperationReply struct {
 	Operation
 	Params            map[string]any `json:"params,omitempty"`
 	RunTimeoutSeconds float64        `json:"runTimeoutSeconds"`
-	Latency           map[string]Hop `json:"latency" doc:"by hop: requested-sent, sent-delivered, delivered-running, running-ended, ended-visible"`
+	Latency           map[string]Hop `json:"latency" doc:"by hop: requested-sent, released-sent, sent-delivered, delivered-running, running-ended, ended-visible"`
+	Pacing            *Pacing        `json:"pacing,omitempty" doc:"absent if all targets go at once"`
+	Cancel            *Cut           `json:"cancel,omitempty" doc:"what the cancel found and ended"`
+	Stop              *Stop          `json:"stop,omitempty" doc:"why the site stopped it, and what that found and ended"`
 }
 
 // Target is one device in one operation.
@@ -233,6 +314,8 @@ type Target struct {
 	Detail   string     `json:"detail,omitempty"`
 	Sent     *time.Time `json:"sent,omitempty"`
 	Received *time.Time `json:"delivered,omitempty"`
+	Deferred *time.Time `json:"deferred,omitempty" doc:"when it was put off last"`
+	Deferral string     `json:"deferral,omitempty" doc:"why, and until when"`
 	Running  *time.Time `json:"running,omitempty"`
 	Ended    *time.Time `json:"ended,omitempty"`
 	Event    uint64     `json:"event" doc:"the newest event that changed it"`
@@ -248,7 +331,7 @@ type TargetPage struct {
 // TraceStep is one thing that happened in the life of an operation.
 type TraceStep struct {
 	At     time.Time `json:"at"`
-	What   string    `json:"what" doc:"requested, sent, delivered, running, a final state, recorded, cancelled, expired, closed"`
+	What   string    `json:"what" doc:"requested, accepted, released, sent, delivered, deferred, running, a final state, visible, cancelled, stopped, expired, closed"`
 	Device uint32    `json:"device,omitempty"`
 	Name   string    `json:"name,omitempty"`
 	Event  uint64    `json:"event,omitempty"`
@@ -430,6 +513,7 @@ type Component struct {
 	Address   string     `json:"address"`
 	Since     *time.Time `json:"since,omitempty"`
 	Heard     *time.Time `json:"heard,omitempty"`
+	Last      *Message   `json:"last,omitempty" doc:"what it said last, if that is among the newest 1,000 messages"`
 }
 
 // ComponentList is all components.
@@ -449,6 +533,11 @@ type Message struct {
 	Text      string    `json:"text"`
 }
 
+// MessageCatalogue explains all status messages, by number.
+type MessageCatalogue struct {
+	Items []MessageInfo `json:"items"`
+}
+
 // MessagePage is status messages, newest first.
 type MessagePage struct {
 	Items []Message `json:"items"`
@@ -465,8 +554,32 @@ type PolicyRequest struct {
 // PolicyReply is the site's policy.
 type PolicyReply struct {
 	Policy PolicyBody `json:"policy"`
-	ETag   string     `json:"etag"`
+	ETag   string     `json:"etag" doc:"names the settings, for agents"`
 	Event  uint64     `json:"event" doc:"the event that set it, 0 for the built-in one"`
+	// Version is for If-Match.
+	Version uint64 `json:"version" doc:"how many policies were set until this one, 0 for the built-in one"`
+}
+
+// UserPolicyRequest replaces the policy of a person, or of all who have none of
+// their own.
+type UserPolicyRequest struct {
+	Settings json.RawMessage `json:"settings" doc:"a JSON object, which agents hand to those who ask for it"`
+	Reason   string          `json:"reason,omitempty" maxLength:"4096"`
+}
+
+// UserPolicyReply is the policy that counts for a person.
+type UserPolicyReply struct {
+	User     string          `json:"user"`
+	Settings json.RawMessage `json:"settings"`
+	From     string          `json:"from,omitempty" doc:"whose it is: the person's own, or * if it is that of all; absent if there is none"`
+	Version  uint64          `json:"version" doc:"of the person's own: how often it was set or removed"`
+	Event    uint64          `json:"event" doc:"that set or removed the person's own, 0 if there never was one"`
+}
+
+// UserPolicyList is who has a policy of their own, in order, * among them.
+type UserPolicyList struct {
+	Items []UserPolicyReply `json:"items"`
+	Event uint64            `json:"event"`
 }
 
 // PolicyBody is the document that agents fetch.
@@ -475,4 +588,7 @@ type PolicyBody struct {
 	PolicyPollSeconds int64    `json:"policyPollSeconds,omitempty" minimum:"1" maximum:"604800" doc:"how often an agent asks for policy"`
 	Indicators        []string `json:"indicators,omitempty" maxItems:"800" doc:"SHA-256 of files that the built-in scanner looks for, in hexadecimal"`
 	ScanFolders       []string `json:"scanFolders,omitempty" maxItems:"100" doc:"absolute folders that the built-in scanner reads"`
+	LogFiles          []string `json:"logFiles,omitempty" maxItems:"100" doc:"absolute files that logs.collect takes along with the agent's own"`
+	// Windows is as package agent/window defines it.
+	Windows json.RawMessage `json:"windows,omitempty" doc:"a list of maintenance windows, which intrusive tasks keep to"`
 }

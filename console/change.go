@@ -45,6 +45,8 @@ func (c *Console) changeOf(ctx context.Context, e *event.Event) *Change {
 		return c.stateChange(ctx, e, fmt.Sprintf("device %d", p.Device), deviceNumbered(p.Device), deviceNumbered(p.Device))
 	case *event.OperationCancelled:
 		return c.stateChange(ctx, e, "operation "+p.Operation.String(), operationOf(p.Operation), operationOf(p.Operation))
+	case *event.OperationStopped:
+		return c.stateChange(ctx, e, "operation "+p.Operation.String(), operationOf(p.Operation), operationOf(p.Operation))
 	case *event.FileRequeued:
 		return c.stateChange(ctx, e, "quarantined file "+p.Name, fileNamed(p.Name), fileNamed(p.Name))
 	case *event.OperationRequested:
@@ -147,11 +149,16 @@ func (c *Console) thingAt(ctx context.Context, number uint64, read thing) (any, 
 // policyChange needs no view: the fold knows which event set the policy before.
 func (c *Console) policyChange(ctx context.Context, e *event.Event, p *event.PolicyChanged) *Change {
 	change := &Change{Of: "policy of the site", After: rawJSON(p.Body)}
-	body, _, err := c.policyAsOf(ctx, e.Number-1)
+	if p.User == Everybody {
+		change.Of = "policy of people"
+	} else if p.User != "" {
+		change.Of = "policy of " + p.User
+	}
+	was, err := c.policyAsOf(ctx, p.User, e.Number-1)
 	if err != nil {
 		change.Note = "What it was before cannot be told now: " + c.sentence(ctx, err)
 		return change
 	}
-	change.Before = rawJSON(body)
+	change.Before = rawJSON(was.body)
 	return change
 }

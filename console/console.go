@@ -42,6 +42,8 @@ type Config struct {
 
 	Checkpoints Checkpoints // signed states of Journal, and proofs
 
+	Logs Logs // what devices sent for logs.collect; nil if nothing is kept
+
 	// AdminTokenFile is where the administrator's token is, see
 	// [EnsureAdminToken].
 	AdminTokenFile string

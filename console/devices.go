@@ -171,15 +171,6 @@ func (c *Console) getDevice(ctx context.Context, in *deviceInput) (*out[DeviceRe
 	return answerAt(reply, v.event)
 }
 
-func (v *reading) deviceReply(d *device.Device) (DeviceReply, error) {
-	row, known, err := v.presence.Get(d.Number)
-	reply := DeviceReply{Device: deviceJSON(d, row, known), BlockReason: d.BlockReason, Facts: map[string]string{}, Event: v.event}
-	for _, f := range d.Facts {
-		reply.Facts[f.Name] = f.Value
-	}
-	return reply, err
-}
-
 // findDevice returns the device that word names. Digits are a number if a device
 // has it, else a name.
 func (v *reading) findDevice(word string) (device.Device, error) {

@@ -37,7 +37,26 @@
 // what does not hold, where, and what to do. Unknown fields and parameters are
 // refused. Bodies, lists, streams and times are bounded.
 //
+// # Pushes
+//
+// A push says whom it is for, and when and how it goes: priority, not-before,
+// deliver-by up to a year, run timeout, waves, spread, rate, and the share of
+// failures that stops it; what it does not say, its kind does. What cannot be sent
+// before deliver-by even if every wave ended at once is refused; what may not be is
+// taken with a warning. A dry run shows whom it would be for and the plan. A retry is
+// a new operation for those targets of another one that are in some states, all as
+// of one event, which the new one names. A cancel is signed for agents that have the
+// task, and its answer says what it found: how many had ended, how many had begun
+// and go on, how many do not begin any more. Package pacing releases the waves.
+//
 // # Beside the API
 //
-// [Policies] is the fold that knows the site's policy and hands it out signed.
+// [Policies] is the fold that knows the site's policy and hands it out signed: the
+// settings, the listeners that a device may use, and the durable operations that
+// are open for it. Each distinct document is made and signed once, and the proofs
+// that a device is a target travel beside it. People who are signed in at devices
+// have policies of their own. Changes of both may name the version that they change
+// (If-Match).
+//
+// [Messages] is the catalogue of all status messages.
 package console

@@ -28,9 +28,14 @@ type fleet struct {
 	err        error // of every read
 	devices    map[uint32]device.Device
 	presence   map[uint32]presence.Row
+	changes    map[uint32][]presence.Change
+	pending    map[uint32][]task.ID
 	operations map[task.ID]operation.Operation
 	states     map[task.ID][]operation.DeviceState
 	history    map[task.ID][]operation.Entry
+	waves      map[task.ID][]operation.Members
+	open       []operation.Open
+	cancels    []operation.Cancel
 	messages   []status.Message
 	listeners  []status.Listener
 	bad        []status.Quarantined
@@ -45,6 +50,7 @@ func newFleet() *fleet {
 	return &fleet{
 		devices: map[uint32]device.Device{}, presence: map[uint32]presence.Row{},
 		operations: map[task.ID]operation.Operation{}, states: map[task.ID][]operation.DeviceState{}, history: map[task.ID][]operation.Entry{},
+		waves: map[task.ID][]operation.Members{},
 		views: []projectors.Status{{Name: "device", Generation: 1, Position: 5}, {Name: "operation", Generation: 2, Position: 3, Lag: 2}},
 	}
 }
@@ -132,6 +138,12 @@ func (f presenceReader) List(after uint32, limit int) (rows []presence.Row, err 
 	return rows, f.err
 }
 
+func (f presenceReader) History(number uint32) ([]presence.Change, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changes[number], f.err
+}
+
 func (f presenceReader) Online() *roaring.Bitmap {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -185,6 +197,43 @@ func (f operationReader) Devices(id task.ID, state task.State, after uint32, lim
 		}
 	}
 	return all, f.err
+}
+
+func (f operationReader) InStates(id task.ID, states ...task.State) (*roaring.Bitmap, uint64, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	in := roaring.New()
+	for _, s := range f.states[id] {
+		if slices.Contains(states, s.State) {
+			in.Add(s.Device)
+		}
+	}
+	_, ok := f.operations[id]
+	return in, 3, ok, f.err
+}
+
+func (f operationReader) Waves(id task.ID) ([]operation.Members, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.waves[id], f.err
+}
+
+func (f operationReader) Open() ([]operation.Open, uint64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.open, 0, f.err
+}
+
+func (f operationReader) Cancels() ([]operation.Cancel, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.cancels, f.err
+}
+
+func (f operationReader) Pending(number uint32) ([]task.ID, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.pending[number], f.err
 }
 
 func (f operationReader) History(id task.ID) ([]operation.Entry, error) {

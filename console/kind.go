@@ -1,108 +1,138 @@
 package console
 
 import (
-	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/bugle-fleet/bugle/listener/wire/schema"
 	"github.com/bugle-fleet/bugle/listener/wire/task"
 )
 
-// defaultDeliverBy is how long a task may wait for its device unless the request
-// says otherwise.
-const defaultDeliverBy = time.Hour
+// Delivery contracts: how a task comes to its devices.
+const (
+	onChannel = "channel"        // over a connection, while the task is valid
+	inPolicy  = "channel+policy" // and in the device's policy, for those who are away for long
+)
+
+// How long a task may wait for its device unless the request says otherwise, by
+// contract. The hour is what administrators know of the original.
+const (
+	defaultDeliverBy = time.Hour
+	durableDeliverBy = 30 * 24 * time.Hour
+)
 
 // A kind describes one kind of task.
 type kind struct {
 	class    string // normal, intrusive or barrier
-	contract string // channel: only there; policy: in the device's policy too
+	contract string // onChannel or inPolicy
 	timeout  time.Duration
-	params   map[string]param // by name
+	priority uint8 // order in the send queue unless the request says otherwise
+	product  int   // the original product's number of it, 0 if it has none
 	about    string
+	params   *schema.Schema // nil: any object, which the agent checks
+
+	// deliverBy is how long a task may wait for its device unless the request says
+	// otherwise.
+	deliverBy time.Duration
 }
 
-// A param says why a value cannot be taken, or nothing.
-type param func(v any) string
+// durable tells whether the task stands in the policy of its targets too.
+func (k *kind) durable() bool { return k.contract == inPolicy }
 
-// kinds is the table of what can be pushed.
-var kinds = map[string]kind{
-	"policy.machine":    {"normal", "channel", 5 * time.Minute, nil, "fetch the machine's policy now"},
-	"discovery.collect": {"normal", "channel", 5 * time.Minute, nil, "report facts about the machine"},
-	"scan.quick":        {"normal", "channel", time.Hour, map[string]param{"sha256": digests}, "look for malware in the usual places"},
-	"scan.full":         {"normal", "channel", 24 * time.Hour, map[string]param{"sha256": digests}, "look for malware everywhere"},
+// CommandPrefix begins the names of the kinds that administrators add on their
+// devices.
+const CommandPrefix = "command."
+
+// ownKind is every kind that administrators add. The site does not keep what they
+// are: executables and what they take lie on the devices, may differ from one to
+// the next, and change with the devices' own management. A list here would be a
+// second truth that lags; the agent that has the manifest refuses what it does not
+// take, and that refusal is a result like any other.
+var ownKind = kind{
+	class: "normal", contract: onChannel, timeout: time.Hour, priority: 2, product: 135, deliverBy: defaultDeliverBy,
+	about: "run an executable that an administrator put into a folder of the device; its manifest there says what it takes",
 }
 
-const maxDigests = 100
+var ownName = regexp.MustCompile(`^command\.[a-z0-9](?:[a-z0-9_-]{0,38}[a-z0-9])?$`)
 
-func digests(v any) string {
-	list, ok := v.([]any)
-	if !ok || len(list) > maxDigests {
-		return fmt.Sprintf("it is a list of at most %d SHA-256", maxDigests)
+func kindNamed(name string) (*kind, error) {
+	if k := kinds[name]; k != nil {
+		return k, nil
 	}
-	for _, d := range list {
-		s, ok := d.(string)
-		if b, err := hex.DecodeString(s); !ok || err != nil || len(b) != 32 {
-			return "each is a SHA-256 of 64 hexadecimal digits"
+	if strings.HasPrefix(name, CommandPrefix) {
+		if !ownName.MatchString(name) {
+			return nil, badRequest("The kind is unknown", "kind: %q is not command. and 1 to 40 small letters, digits, - or _ that begin and end with a letter or digit.", clip(name))
 		}
+		return &ownKind, nil
 	}
-	return ""
-}
-
-func kindNamed(name string) (kind, error) {
-	k, ok := kinds[name]
-	if !ok {
-		return k, badRequest("The kind is unknown", "kind: there is no %q; there are %s.", clip(name), strings.Join(kindNames(), ", "))
-	}
-	return k, nil
+	return nil, badRequest("The kind is unknown", "kind: there is no %q; there are %s, and command.NAME for those that a device has.",
+		clip(name), strings.Join(kindNames(), ", "))
 }
 
 func kindNames() []string { return slices.Sorted(maps.Keys(kinds)) }
 
+const titleParams = "The parameters cannot be taken"
+
 // encode checks the parameters and returns them as the task carries them.
-func (k kind) encode(name string, params map[string]any) ([]byte, error) {
-	const title = "The parameters cannot be taken"
+func (k *kind) encode(name string, params map[string]any) ([]byte, error) {
+	if err := k.check(name, params); err != nil {
+		return nil, err
+	}
 	if len(params) == 0 {
 		return nil, nil
-	}
-	for _, p := range slices.Sorted(maps.Keys(params)) {
-		check, ok := k.params[p]
-		if !ok {
-			return nil, badRequest(title, "params.%s: %s has no such parameter; it has %s.", clip(p), name, k.paramList())
-		}
-		if reason := check(params[p]); reason != "" {
-			return nil, badRequest(title, "params.%s: %s.", p, reason)
-		}
 	}
 	raw, err := json.Marshal(params)
 	if err != nil {
 		return nil, fmt.Errorf("encode parameters: %w", err)
 	}
 	if len(raw) > task.MaxParams {
-		return nil, badRequest(title, "params: %d bytes, at most %d are taken.", len(raw), task.MaxParams)
+		return nil, badRequest(titleParams, "params: %d bytes, at most %d are taken.", len(raw), task.MaxParams)
 	}
 	return raw, nil
 }
 
-func (k kind) paramList() string {
-	if len(k.params) == 0 {
-		return "none"
+// check holds the parameters against the kind's schema.
+func (k *kind) check(name string, params map[string]any) error {
+	if k.params == nil {
+		return nil
 	}
-	return strings.Join(slices.Sorted(maps.Keys(k.params)), ", ")
+	if params == nil {
+		params = map[string]any{}
+	}
+	err := k.params.Check(params)
+	if wrong, ok := errors.AsType[*schema.Error](err); ok {
+		return badRequest(titleParams, "params.%s: %s (%s).", wrong.At, wrong.Reason, name)
+	}
+	return err
 }
 
+// kindList is what can be pushed, and how.
 func kindList() KindList {
 	var list KindList
 	for _, name := range kindNames() {
-		k := kinds[name]
-		list.Items = append(list.Items, KindInfo{
-			Kind: name, Class: k.class, Contract: k.contract, About: k.about,
-			Parameters:        slices.AppendSeq([]string{}, slices.Values(slices.Sorted(maps.Keys(k.params)))),
-			RunTimeoutSeconds: int64(k.timeout / time.Second),
-		})
+		list.Items = append(list.Items, kinds[name].info(name))
 	}
+	list.Items = append(list.Items, ownKind.info(CommandPrefix+"NAME"))
 	return list
+}
+
+func (k *kind) info(name string) KindInfo {
+	info := KindInfo{
+		Kind: name, Class: k.class, Contract: k.contract, About: k.about, Priority: k.priority, Product: k.product,
+		RunTimeoutSeconds: int64(k.timeout / time.Second), DeliverBySeconds: int64(k.deliverBy / time.Second),
+		Parameters: []string{},
+	}
+	if k.params == nil {
+		info.Schema = map[string]any{"type": "object"}
+		return info
+	}
+	info.Schema = k.params
+	info.Parameters = append(info.Parameters, k.params.Names()...)
+	return info
 }

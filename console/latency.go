@@ -57,13 +57,17 @@ func (l *latencies) of(ctx context.Context, r OperationReader, o *operation.Oper
 // measure reads every device of the operation that has a row.
 func measure(ctx context.Context, r OperationReader, o *operation.Operation) (map[string]Hop, error) {
 	took := make(map[string][]time.Duration, len(Hops))
+	waves, err := r.Waves(o.ID)
+	if err != nil {
+		return nil, err
+	}
 	for after := uint32(0); ; {
 		rows, err := r.Devices(o.ID, task.NoState, after, latencyStep)
 		if err != nil {
 			return nil, err
 		}
 		for i := range rows {
-			for hop, d := range hopsOf(o, &rows[i]) {
+			for hop, d := range hopsOf(o, waves, &rows[i]) {
 				took[hop] = append(took[hop], d)
 			}
 		}
@@ -84,12 +88,17 @@ func measure(ctx context.Context, r OperationReader, o *operation.Operation) (ma
 
 // hopsOf yields the steps that a device took, with how long each was. Clocks of
 // different machines can make one less than nothing; that is shown as nothing.
-func hopsOf(o *operation.Operation, s *operation.DeviceState) func(yield func(string, time.Duration) bool) {
+func hopsOf(o *operation.Operation, waves []operation.Members, s *operation.DeviceState) func(yield func(string, time.Duration) bool) {
+	var released time.Time
+	if o.Paced() {
+		released = begins(o, waves, s.Device)
+	}
 	steps := []struct {
 		name     string
 		from, to time.Time
 	}{
 		{HopRequestedSent, o.Requested, s.Sent},
+		{HopReleasedSent, released, s.Sent},
 		{HopSentDelivered, s.Sent, s.Delivered},
 		{HopDeliveredRunning, s.Delivered, s.Started},
 		{HopRunningEnded, s.Started, s.Ended},

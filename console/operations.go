@@ -56,7 +56,8 @@ func operationJSON(o *operation.Operation, at uint64) Operation {
 		Targets: o.Count, Online: o.Online, States: make(map[string]uint32, len(task.States)),
 		Columns:   Columns{o.Total(), o.Completed(), o.Failed(), o.Offline(), o.Unknown()},
 		Requested: o.Requested, NotBefore: o.NotBefore, DeliverBy: o.DeliverBy,
-		Cancelled: o.Cancelled, Expired: o.Expired, Closed: o.Closed, Done: o.Done(), First: o.Event, Event: at,
+		Priority: o.Priority, Durable: o.Durable, RetryOf: idOrNone(o.RetryOf), Paced: o.Paced(), Released: o.Released, Held: o.Held(),
+		Cancelled: o.Cancelled, Stopped: o.Stopped, Expired: o.Expired, Closed: o.Closed, Done: o.Done(), First: o.Event, Event: at,
 	}
 	for _, s := range task.States {
 		shown.States[s.String()] = o.States[s]
@@ -108,7 +109,11 @@ func (c *Console) getOperation(ctx context.Context, in *OperationInput) (*out[Op
 	if err != nil {
 		return nil, err
 	}
-	reply := OperationReply{Operation: operationJSON(&o, v.event), RunTimeoutSeconds: o.RunTimeout.Seconds()}
+	reply := OperationReply{Operation: operationJSON(&o, v.event), RunTimeoutSeconds: o.RunTimeout.Seconds(),
+		Pacing: pacingJSON(&o, c.cfg.Now()), Cancel: cutJSON(&o.Cancel), Stop: stopJSON(&o.Stop)}
+	if v.past && reply.Pacing != nil {
+		reply.Pacing.Left = nil // it is told from now on
+	}
 	if len(o.Params) > 0 {
 		if err := json.Unmarshal(o.Params, &reply.Params); err != nil {
 			return nil, c.fail(ctx, "read the operation's parameters", err)
@@ -170,7 +175,7 @@ func (v *reading) nameOf(number uint32) (string, error) {
 func targetJSON(s *operation.DeviceState, name string) Target {
 	return Target{
 		Device: s.Device, Name: name, State: s.State.String(), Online: !s.WasOffline, Attempt: s.Attempt, Code: s.Code, Detail: s.Detail,
-		Sent: instant(s.Sent), Received: instant(s.Delivered), Running: instant(s.Started), Ended: instant(s.Ended), Event: s.Event,
+		Sent: instant(s.Sent), Received: instant(s.Delivered), Deferred: instant(s.Deferred), Deferral: s.Deferral, Running: instant(s.Started), Ended: instant(s.Ended), Event: s.Event,
 	}
 }
 
@@ -180,7 +185,17 @@ type cancelInput struct {
 	Body ReasonRequest
 }
 
-func (c *Console) cancelOperation(ctx context.Context, in *cancelInput) (*out[Written], error) {
+// CancelReply says what a cancel found. The counts are those of its event, and
+// absent if the views do not hold it in time: the operation has them then.
+type CancelReply struct {
+	Event   uint64  `json:"event" doc:"number of the event that the write became; use it as min-event to read it back"`
+	Targets uint32  `json:"targets"`
+	Running *uint32 `json:"running,omitempty" doc:"devices that had begun, and go on"`
+	Ended   *uint32 `json:"ended,omitempty" doc:"devices that had ended"`
+	Spared  *uint32 `json:"spared,omitempty" doc:"devices that had not begun, and do not any more"`
+}
+
+func (c *Console) cancelOperation(ctx context.Context, in *cancelInput) (*out[CancelReply], error) {
 	id, err := parseOperation(in.ID)
 	if err != nil {
 		return nil, err
@@ -189,9 +204,36 @@ func (c *Console) cancelOperation(ctx context.Context, in *cancelInput) (*out[Wr
 	if err != nil {
 		return nil, err
 	}
-	return c.write(ctx, key, "cancel the operation", &event.OperationCancelled{Operation: id, Reason: in.Body.Reason}, func() error {
+	p := &event.OperationCancelled{Operation: id, Reason: in.Body.Reason}
+	if p.Cancel, err = c.cfg.Authority.SignCancel(&task.Cancel{Operation: id, At: c.cfg.Now()}); err != nil {
+		return nil, c.fail(ctx, "cancel the operation", err)
+	}
+	w, err := c.write(ctx, key, "cancel the operation", p, func() error {
 		return c.cancellable(ctx, id)
 	})
+	if err != nil {
+		return nil, err
+	}
+	return answerAt(c.cancelled(ctx, id, w.Body.Event), w.Body.Event)
+}
+
+// cancelled waits for the view to count what a cancel found.
+func (c *Console) cancelled(ctx context.Context, id task.ID, number uint64) CancelReply {
+	reply := CancelReply{Event: number}
+	wait, cancel := context.WithTimeout(ctx, maxWait)
+	defer cancel()
+	if c.cfg.Views.Wait(wait, number, "operation") != nil {
+		return reply
+	}
+	o, ok, err := c.cfg.Operations.Get(id)
+	if err != nil || !ok {
+		return reply
+	}
+	reply.Targets = o.Count
+	if cut := o.Cancel; cut.Event == number {
+		reply.Running, reply.Ended, reply.Spared = &cut.Running, &cut.Ended, &cut.Spared
+	}
+	return reply
 }
 
 func (c *Console) cancellable(ctx context.Context, id task.ID) error {
@@ -201,6 +243,8 @@ func (c *Console) cancellable(ctx context.Context, id task.ID) error {
 		return err
 	case o.Cancelled:
 		return conflict("Operation %s is cancelled already.", id)
+	case o.Stopped:
+		return conflict("The site has stopped operation %s already: %s.", id, o.Stop.Reason)
 	case o.Closed:
 		return conflict("Operation %s is closed; nothing of it is under way.", id)
 	case o.Done():

@@ -49,8 +49,16 @@ func payloadJSON(p event.Payload) any {
 		fields["targets"] = setJSON(p.Targets)
 		fields["offline"] = setJSON(p.Offline)
 		return fields
+	case *event.OperationReleased:
+		fields := object(reflect.ValueOf(*p))
+		fields["devices"], fields["online"] = setJSON(p.Devices), setJSON(p.Online)
+		return fields
 	case *event.PolicyChanged:
-		return map[string]any{"body": rawJSON(p.Body), "reason": p.Reason}
+		fields := map[string]any{"body": rawJSON(p.Body), "reason": p.Reason}
+		if p.User != "" {
+			fields["user"] = p.User
+		}
+		return fields
 	}
 	return plain(reflect.ValueOf(p))
 }

@@ -1,11 +1,9 @@
 package console
 
 import (
-	"encoding/hex"
+	"bytes"
 	"encoding/json"
-	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,41 +14,72 @@ import (
 // every 15 minutes and ask for policy every hour.
 const DefaultPolicy = `{"version":1,"keepAliveSeconds":900,"policyPollSeconds":3600}`
 
+// Everybody is whose policy counts for people who have none of their own.
+const Everybody = "*"
+
+// Bounds of what is known of policies.
+const (
+	// MaxPolicies is how many policies of machines are found again by the event that
+	// set them, the newest.
+	MaxPolicies = 100_000
+	// MaxUserPolicies is how many people may have a policy of their own; those whose
+	// policy was removed longest ago make room.
+	MaxUserPolicies = 1000
+	// MaxUserSettings is the longest policy of people in bytes.
+	MaxUserSettings = 16 << 10
+
+	maxUserEvents = 100 // that set the policy of one person and are found again
+)
+
 // A PolicySigner signs policy; the authority is one.
 type PolicySigner interface {
 	SignPolicy(body []byte) (etag string, signed []byte, err error)
 }
 
-// Policies is the fold of the journal that knows the site's policy. It is safe
-// for concurrent use; the zero value is not, call [NewPolicies].
+// Policies is the fold of the journal that knows the site's policies: that of the
+// machines, and those of people who are signed in there. It is safe for concurrent
+// use; the zero value is not, call [NewPolicies].
 type Policies struct {
 	signer PolicySigner
+	render renderer
 
-	mu     sync.RWMutex
-	body   []byte
-	parsed PolicyBody
-	event  uint64
-	events []uint64 // that set a policy, the newest MaxPolicies in order
+	mu      sync.RWMutex
+	machine policyLine
+	parsed  PolicyBody // of machine
+	users   map[string]*policyLine
 }
 
-// MaxPolicies is how many policies are found again by the event that set them, the
-// newest.
-const MaxPolicies = 100_000
+// A policyLine is the policy of the machines or of a person, and its history.
+type policyLine struct {
+	body    []byte // a JSON object; nil if there is none
+	event   uint64 // that set it, or removed it
+	version uint64 // how many were set and removed, ever
+	events  []uint64
+}
 
 // NewPolicies returns a fold with [DefaultPolicy], for the journal's options.
 func NewPolicies(signer PolicySigner) *Policies {
 	p := &Policies{signer: signer}
-	p.set([]byte(DefaultPolicy), 0)
+	p.forget()
 	return p
 }
 
 // Wants implements [journal.SelectiveFold].
-func (p *Policies) Wants(k event.Kind) bool { return k == event.KindPolicyChanged }
+func (p *Policies) Wants(k event.Kind) bool {
+	return k == event.KindPolicyChanged || k == event.KindKeysChanged
+}
 
 // Apply implements [journal.Fold].
 func (p *Policies) Apply(e *event.Event) {
-	if c, ok := e.Payload.(*event.PolicyChanged); ok {
-		p.set(c.Body, e.Number)
+	switch c := e.Payload.(type) {
+	case *event.KeysChanged:
+		p.render.resign()
+	case *event.PolicyChanged:
+		if c.User == "" {
+			p.set(c.Body, e.Number)
+		} else {
+			p.setUser(c.User, c.Body, e.Number)
+		}
 	}
 }
 
@@ -63,37 +92,124 @@ func (p *Policies) set(body []byte, number uint64) (taken bool) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.body, p.parsed, p.event = body, parsed, number
+	p.parsed = parsed
+	p.machine.take(body, number, MaxPolicies)
+	return true
+}
+
+func (l *policyLine) take(body []byte, number uint64, most int) {
+	l.body, l.event = body, number
 	if number > 0 {
-		p.events = append(p.events, number)
-		p.events = p.events[max(0, len(p.events)-MaxPolicies):]
+		l.version++
+		l.events = append(l.events, number)
+		l.events = l.events[max(0, len(l.events)-most):]
+	}
+}
+
+// setUser takes the policy of a person, or removes it if body is empty.
+func (p *Policies) setUser(user string, body []byte, number uint64) (taken bool) {
+	if len(body) > MaxUserSettings || len(body) > 0 && !isObject(body) {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.users[user]
+	if l == nil {
+		if len(body) == 0 || !p.room() {
+			return false
+		}
+		l = &policyLine{}
+		p.users[user] = l
+	}
+	if len(body) == 0 {
+		body = nil
+	}
+	l.take(body, number, maxUserEvents)
+	return true
+}
+
+// room makes room for one more person, if any policy was removed.
+func (p *Policies) room() bool {
+	if len(p.users) < MaxUserPolicies {
+		return true
+	}
+	oldest := ""
+	for name, l := range p.users {
+		if l.body == nil && (oldest == "" || l.event < p.users[oldest].event) {
+			oldest = name
+		}
+	}
+	delete(p.users, oldest)
+	return oldest != ""
+}
+
+// full tells whether the policy of a person would not be taken.
+func (p *Policies) full(user string) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.users[user] != nil || len(p.users) < MaxUserPolicies {
+		return false
+	}
+	for _, l := range p.users {
+		if l.body == nil {
+			return false
+		}
 	}
 	return true
 }
 
-// setBy returns the event that set the policy which held after event number, 0 for
-// the built-in one; ok is false if that was more than [MaxPolicies] ago.
-func (p *Policies) setBy(number uint64) (event uint64, ok bool) {
+func isObject(b []byte) bool { return json.Valid(b) && bytes.TrimLeft(b, " \t\r\n")[0] == '{' }
+
+// line returns the policy of the machines or of a person; nobody changes what it
+// holds.
+func (p *Policies) line(user string) policyLine {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	i, found := slices.BinarySearch(p.events, number)
+	if user == "" {
+		return p.machine
+	}
+	if l := p.users[user]; l != nil {
+		return *l
+	}
+	return policyLine{}
+}
+
+// holds returns the settings that count for a person and whose they are: the
+// person's own, [Everybody], or nobody's.
+func (p *Policies) holds(user string) (l policyLine, of string) {
+	if l = p.line(user); l.body != nil {
+		return l, user
+	}
+	if l = p.line(Everybody); l.body != nil {
+		return l, Everybody
+	}
+	return policyLine{body: []byte("{}")}, ""
+}
+
+// people returns who has a policy, in order.
+func (p *Policies) people() (names []string) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	for name, l := range p.users {
+		if l.body != nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// before returns the event that set the policy which held after event number, 0
+// for the one before all; ok is false if that is not known any more.
+func (l *policyLine) before(number uint64) (event uint64, ok bool) {
+	i, found := slices.BinarySearch(l.events, number)
 	switch {
 	case found:
 		return number, true
 	case i > 0:
-		return p.events[i-1], true
+		return l.events[i-1], true
 	}
-	return 0, len(p.events) < MaxPolicies
-}
-
-// For returns a device's policy, signed, with its ETag. All devices have the same
-// one. Nobody changes the bytes.
-func (p *Policies) For(uint32, string) (etag string, signed []byte, proofs [][]byte, err error) {
-	body, _, _ := p.current()
-	if etag, signed, err = p.signer.SignPolicy(body); err != nil {
-		return "", nil, nil, fmt.Errorf("sign policy: %w", err)
-	}
-	return etag, signed, nil, nil
+	return 0, uint64(len(l.events)) == l.version
 }
 
 // KeepAlive returns how often a device must be heard, 0 if its policy does not
@@ -106,52 +222,5 @@ func (p *Policies) KeepAlive(uint32) time.Duration {
 func (p *Policies) current() (body []byte, parsed PolicyBody, number uint64) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	return p.body, p.parsed, p.event
-}
-
-// policyVersion is the version of the document that agents read.
-const policyVersion = 1
-
-// encodePolicy checks what the schema cannot and returns the body that is signed.
-func encodePolicy(p PolicyBody) ([]byte, error) {
-	const title = "The policy cannot be taken"
-	for i, s := range p.Indicators {
-		if b, err := hex.DecodeString(s); err != nil || len(b) != 32 {
-			return nil, badRequest(title, "policy.indicators[%d]: %q is not a SHA-256 of 64 hexadecimal digits.", i, clip(s))
-		}
-	}
-	for i, s := range p.ScanFolders {
-		if s == "" || len(s) > event.MaxName || strings.ContainsRune(s, 0) {
-			return nil, badRequest(title, "policy.scanFolders[%d]: a folder has 1 to %d bytes.", i, event.MaxName)
-		}
-	}
-	p.Indicators = slices.Compact(slices.Sorted(slices.Values(lower(p.Indicators))))
-	body, err := json.Marshal(struct {
-		Version int `json:"version"` // of the document, which an agent checks
-		PolicyBody
-	}{policyVersion, p})
-	if err != nil {
-		return nil, fmt.Errorf("encode policy: %w", err)
-	}
-	if len(body) > event.MaxPolicyBody {
-		return nil, badRequest(title, "The policy has %d bytes, at most %d are taken; name fewer indicators or folders.", len(body), event.MaxPolicyBody)
-	}
-	return body, nil
-}
-
-func lower(all []string) []string {
-	out := make([]string, len(all))
-	for i, s := range all {
-		out[i] = strings.ToLower(s)
-	}
-	return out
-}
-
-// clip shortens what a caller sent for an answer.
-func clip(s string) string {
-	const max = 80
-	if len(s) <= max {
-		return s
-	}
-	return strings.ToValidUTF8(s[:max], "") + "…"
+	return p.machine.body, p.parsed, p.machine.event
 }

@@ -43,27 +43,69 @@ func (c *Console) pushOnce(ctx context.Context, in *pushInput) (PushReply, error
 	if err != nil {
 		return PushReply{}, err
 	}
-	if in.Body.DryRun {
+	return c.request(ctx, key, &in.Body, func(o *order) (err error) {
+		if o.kind, err = kindNamed(in.Body.Kind); err != nil {
+			return err
+		}
+		if in.Body.Kind == kindWake {
+			return c.wake(ctx, o, &in.Body)
+		}
+		if o.params, err = o.kind.encode(in.Body.Kind, in.Body.Params); err != nil {
+			return err
+		}
+		if in.Body.RetryOf != "" {
+			if o.retryOf, err = parseOperation(in.Body.RetryOf); err != nil {
+				return err
+			}
+		}
+		if o.target = "devices"; in.Body.All {
+			o.target = "all"
+		}
+		o.resolve = func() (err error) {
+			o.targets, err = c.resolve(ctx, &in.Body)
+			return err
+		}
+		return nil
+	})
+}
+
+// An order is what becomes an operation: a request, and what it means.
+type order struct {
+	*PushRequest // its kind, clocks, pace and reason
+	kind         *kind
+	params       []byte
+	target       string // whom it is for, in words
+	retryOf      task.ID
+	resolve      func() error    // sets targets
+	targets      *roaring.Bitmap // never empty
+}
+
+// request makes an operation of a request, once per key. fill finds out what it
+// means.
+func (c *Console) request(ctx context.Context, key onceKey, r *PushRequest, fill func(*order) error) (PushReply, error) {
+	if r.DryRun {
 		key = onceKey{}
 	}
 	if err := c.cfg.Writes.check(key); err != nil {
 		return PushReply{}, err
 	}
-	now := c.cfg.Now().UTC()
-	t, err := newTask(&in.Body, now)
+	now, o := c.cfg.Now().UTC(), &order{PushRequest: r}
+	if err := fill(o); err != nil {
+		return PushReply{}, err
+	}
+	t, err := newTask(o, now)
 	if err != nil {
 		return PushReply{}, err
 	}
-	targets, err := c.resolve(ctx, &in.Body)
+	if err := o.resolve(); err != nil {
+		return PushReply{}, err
+	}
+	p, err := c.aim(t, o)
 	if err != nil {
 		return PushReply{}, err
 	}
-	p, err := c.aim(t, targets, &in.Body)
-	if err != nil {
-		return PushReply{}, err
-	}
-	if in.Body.DryRun {
-		return c.preview(t, p, targets)
+	if r.DryRun {
+		return c.preview(t, p, o.targets)
 	}
 	if p.Task, err = c.cfg.Authority.SignTask(t); err != nil {
 		return PushReply{}, err
@@ -76,23 +118,16 @@ func (c *Console) pushOnce(ctx context.Context, in *pushInput) (PushReply, error
 }
 
 // newTask checks everything of a request but its targets.
-func newTask(r *PushRequest, now time.Time) (*task.Task, error) {
-	k, err := kindNamed(r.Kind)
-	if err != nil {
-		return nil, err
+func newTask(o *order, now time.Time) (*task.Task, error) {
+	t := &task.Task{Operation: task.NewID(now), Kind: o.Kind, Params: o.params, NotBefore: now, RunTimeout: o.kind.timeout, Requested: now}
+	if o.RunTimeoutSeconds > 0 {
+		t.RunTimeout = time.Duration(o.RunTimeoutSeconds) * time.Second
 	}
-	params, err := k.encode(r.Kind, r.Params)
-	if err != nil {
-		return nil, err
+	if o.NotBefore != nil && o.NotBefore.After(now) {
+		t.NotBefore = o.NotBefore.UTC()
 	}
-	t := &task.Task{Operation: task.NewID(now), Kind: r.Kind, Params: params, NotBefore: now, RunTimeout: k.timeout, Requested: now}
-	if r.RunTimeoutSeconds > 0 {
-		t.RunTimeout = time.Duration(r.RunTimeoutSeconds) * time.Second
-	}
-	if r.NotBefore != nil && r.NotBefore.After(now) {
-		t.NotBefore = r.NotBefore.UTC()
-	}
-	t.DeliverBy, err = deliverBy(r, now)
+	var err error
+	t.DeliverBy, err = deliverBy(o, t.NotBefore, now)
 	switch {
 	case err != nil:
 		return nil, err
@@ -108,18 +143,18 @@ func newTask(r *PushRequest, now time.Time) (*task.Task, error) {
 	return t, nil
 }
 
-func deliverBy(r *PushRequest, now time.Time) (time.Time, error) {
+// deliverBy is as asked for, or the kind's time after not-before, which is now at
+// the earliest.
+func deliverBy(o *order, notBefore, now time.Time) (time.Time, error) {
 	switch {
-	case r.DeliverBy != nil && r.DeliverBySeconds != 0:
+	case o.DeliverBy != nil && o.DeliverBySeconds != 0:
 		return time.Time{}, badRequest(titlePush, "Give deliverBy or deliverBySeconds, not both.")
-	case r.DeliverBy != nil:
-		return r.DeliverBy.UTC(), nil
-	case r.DeliverBySeconds != 0:
-		return now.Add(time.Duration(max(r.DeliverBySeconds, -1<<30)) * time.Second), nil
-	case r.NotBefore != nil && r.NotBefore.After(now):
-		return r.NotBefore.UTC().Add(defaultDeliverBy), nil
+	case o.DeliverBy != nil:
+		return o.DeliverBy.UTC(), nil
+	case o.DeliverBySeconds != 0:
+		return now.Add(time.Duration(max(o.DeliverBySeconds, -1<<30)) * time.Second), nil
 	}
-	return now.Add(defaultDeliverBy), nil
+	return notBefore.Add(o.kind.deliverBy), nil
 }
 
 // resolve returns the numbers of the devices that a request names.
@@ -191,8 +226,8 @@ func some(words []string) string {
 }
 
 // aim puts the targets into the task and makes the event's payload of them.
-func (c *Console) aim(t *task.Task, targets *roaring.Bitmap, r *PushRequest) (*event.OperationRequested, error) {
-	tree, err := task.NewTargets(roaring.Values(targets))
+func (c *Console) aim(t *task.Task, o *order) (*event.OperationRequested, error) {
+	tree, err := task.NewTargets(roaring.Values(o.targets))
 	if err != nil {
 		return nil, badRequest(titlePush, "devices: %s.", err)
 	}
@@ -201,13 +236,20 @@ func (c *Console) aim(t *task.Task, targets *roaring.Bitmap, r *PushRequest) (*e
 	if err != nil {
 		return nil, err
 	}
-	offline := roaring.AndNot(targets, online)
-	p := &event.OperationRequested{Target: "devices", Reason: r.Reason, Count: uint32(targets.GetCardinality())}
-	if r.All {
-		p.Target = "all"
+	offline := roaring.AndNot(o.targets, online)
+	p := &event.OperationRequested{Target: o.target, Reason: o.Reason, Count: uint32(o.targets.GetCardinality()),
+		RetryOf: o.retryOf, Priority: o.kind.priority, Durable: o.kind.durable()}
+	if o.Priority > 0 {
+		p.Priority = o.Priority
 	}
 	p.Online = p.Count - uint32(offline.GetCardinality())
-	if p.Targets, err = encodeSet(targets); err != nil {
+	if p.Pacing, err = o.pacing(p.Count); err != nil {
+		return nil, err
+	}
+	if err := fits(t, p); err != nil {
+		return nil, err
+	}
+	if p.Targets, err = encodeSet(o.targets); err != nil {
 		return nil, err
 	}
 	p.Offline, err = encodeSet(offline)
@@ -228,10 +270,19 @@ func encodeSet(set *roaring.Bitmap) ([]byte, error) {
 }
 
 func pushReply(t *task.Task, p *event.OperationRequested, number uint64) PushReply {
-	return PushReply{
+	reply := PushReply{
 		Operation: t.Operation.String(), Kind: t.Kind, Targets: p.Count, Online: p.Online, Event: number,
-		NotBefore: t.NotBefore, DeliverBy: t.DeliverBy,
+		NotBefore: t.NotBefore, DeliverBy: t.DeliverBy, Target: p.Target, Priority: p.Priority, Durable: p.Durable, RetryOf: idOrNone(p.RetryOf),
 	}
+	reply.Plan, reply.Warnings = planOf(t, p)
+	return reply
+}
+
+func idOrNone(id task.ID) string {
+	if id.IsZero() {
+		return ""
+	}
+	return id.String()
 }
 
 func (c *Console) preview(t *task.Task, p *event.OperationRequested, targets *roaring.Bitmap) (PushReply, error) {

@@ -17,6 +17,7 @@ import (
 	"github.com/bugle-fleet/bugle/journal/journaltest"
 	"github.com/bugle-fleet/bugle/listener/wire/task"
 	"github.com/bugle-fleet/bugle/projectors"
+	"github.com/bugle-fleet/bugle/projectors/operation"
 )
 
 const key = "Idempotency-Key"
@@ -82,7 +83,8 @@ func TestPush(t *testing.T) {
 	if signed.Root != targets.Root() || signed.Leaves != targets.Leaves() {
 		t.Error("task is signed for other targets")
 	}
-	want := console.PushReply{Operation: signed.Operation.String(), Kind: "scan.quick", Targets: 3, Online: 2, Event: e.Number, NotBefore: start, DeliverBy: signed.DeliverBy}
+	want := console.PushReply{Operation: signed.Operation.String(), Kind: "scan.quick", Targets: 3, Online: 2, Event: e.Number, NotBefore: start, DeliverBy: signed.DeliverBy,
+		Target: "all", Priority: p.Priority}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("answer %+v, want %+v", got, want)
 	}
@@ -145,7 +147,7 @@ func TestPushRefuses(t *testing.T) {
 		"before it begins": {`{"kind":"scan.quick","all":true,"deliverBySeconds":60,"notBefore":"2026-11-28T13:00:00Z"}`, 422, []string{"notBefore"}},
 		"no instant":       {`{"kind":"scan.quick","all":true,"deliverBy":"tomorrow"}`, 422, []string{"deliverBy"}},
 		"unknown param":    {`{"kind":"scan.quick","all":true,"params":{"x":1}}`, 422, []string{"params.x", "sha256"}},
-		"kind takes none":  {`{"kind":"policy.machine","all":true,"params":{"x":1}}`, 422, []string{"it has none"}},
+		"kind takes none":  {`{"kind":"policy.machine","all":true,"params":{"x":1}}`, 422, []string{"params.x", "none"}},
 		"param's type":     {`{"kind":"scan.quick","all":true,"params":{"sha256":"` + digest + `"}}`, 422, []string{"params.sha256", "list"}},
 		"param's value":    {`{"kind":"scan.quick","all":true,"params":{"sha256":["abc"]}}`, 422, []string{"64 hexadecimal"}},
 		"long run":         {`{"kind":"scan.quick","all":true,"runTimeoutSeconds":700000}`, 422, []string{"runTimeoutSeconds"}},
@@ -340,8 +342,10 @@ func TestKinds(t *testing.T) {
 			t.Errorf("kind %+v lacks something", k)
 		}
 	}
-	if !slices.Equal(names, []string{"discovery.collect", "policy.machine", "scan.full", "scan.quick"}) {
-		t.Errorf("kinds %v", names)
+	for _, name := range []string{"discovery.collect", "policy.machine", "scan.full", "scan.quick"} {
+		if !slices.Contains(names, name) {
+			t.Errorf("kinds %v have no %s", names, name)
+		}
 	}
 }
 
@@ -350,19 +354,31 @@ func TestCancel(t *testing.T) {
 	r.join("pc-1")
 	o := r.operation(t, task.Waiting)
 	path := console.Path(console.PathOperationCancel, o.ID.String())
-	var w, again console.Written
+	var w, again console.CancelReply
 	r.do("POST", path, `{"reason":"mistake"}`, key, "c").ok(&w)
 	p, ok := r.last().Payload.(*event.OperationCancelled)
-	if !ok || p.Operation != o.ID || p.Reason != "mistake" || r.last().Number != w.Event {
+	if !ok || p.Operation != o.ID || p.Reason != "mistake" || r.last().Number != w.Event || w.Running != nil || w.Targets != 3 {
 		t.Errorf("event %+v, answer %+v", p, w)
+	}
+	if c, err := task.VerifyCancel(p.Cancel, "P01", r.authority.TaskPublicKeys()...); err != nil || c.Operation != o.ID || !c.At.Equal(start) {
+		t.Errorf("cancel is %+v, %v", c, err)
 	}
 	o.Cancelled = true
 	r.operations[o.ID] = o
 	if r.do("POST", path, `{"reason":"mistake"}`, key, "c").ok(&again); again != w {
 		t.Errorf("answers %+v and %+v", w, again)
 	}
+	o.Cancel = operation.Cut{Event: w.Event, Running: 1, Ended: 0, Spared: 2}
+	r.operations[o.ID] = o
+	r.do("POST", path, `{"reason":"mistake"}`, key, "c").ok(&again)
+	if again.Event != w.Event || *again.Running != 1 || *again.Ended != 0 || *again.Spared != 2 {
+		t.Errorf("answer %+v", again)
+	}
 	r.do("POST", path, `{}`).problem(409, "cancelled already")
-	o.Cancelled, o.Closed = false, true
+	o.Cancelled, o.Stopped, o.Stop.Reason = false, true, "too bad"
+	r.operations[o.ID] = o
+	r.do("POST", path, `{}`).problem(409, "stopped", "too bad")
+	o.Stopped, o.Closed = false, true
 	r.operations[o.ID] = o
 	r.do("POST", path, `{}`).problem(409, "closed")
 	o.Closed = false

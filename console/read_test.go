@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/bugle-fleet/bugle/console"
@@ -16,6 +17,7 @@ import (
 	"github.com/bugle-fleet/bugle/listener/wire/task"
 	"github.com/bugle-fleet/bugle/projectors"
 	"github.com/bugle-fleet/bugle/projectors/operation"
+	"github.com/bugle-fleet/bugle/projectors/presence"
 	"github.com/bugle-fleet/bugle/projectors/status"
 )
 
@@ -253,6 +255,7 @@ func TestLatency(t *testing.T) {
 	}
 	want := map[string]console.Hop{
 		console.HopRequestedSent:    {Count: 2, P50: 5, P99: 15, Max: 15},
+		console.HopReleasedSent:     {},
 		console.HopSentDelivered:    {Count: 2, P50: 0, P99: 3, Max: 3}, // clocks differ: below nothing is nothing
 		console.HopDeliveredRunning: {Count: 2, P50: 1, P99: 6, Max: 6},
 		console.HopRunningEnded:     {Count: 1, P50: 100, P99: 100, Max: 100},
@@ -283,6 +286,7 @@ func TestTrace(t *testing.T) {
 		}
 	}
 	o.Cancelled, o.Expired = true, true
+	o.Cancel = operation.Cut{Event: 1, Reason: "mistake", Running: 1, Ended: 2, Spared: 3}
 	r.operations[o.ID] = o
 	r.history[o.ID] = []operation.Entry{{Event: 1, Kind: event.KindOperationCancel, Accepted: at(500)}, {Event: 2, Kind: event.KindOperationExpired, Accepted: at(900)}}
 	path := console.Path(console.PathOperationTrace, o.ID.String())
@@ -296,7 +300,7 @@ func TestTrace(t *testing.T) {
 		{At: at(9), What: "running", Device: 1, Name: "pc-1", HopMS: 1},
 		{At: at(109), What: "succeeded", Device: 1, Name: "pc-1", HopMS: 100, Detail: "clean"},
 		{At: at(159), What: "visible", Device: 1, Name: "pc-1", Event: 6, HopMS: 50, Detail: "succeeded"},
-		{At: at(500), What: "cancelled", Event: 1, HopMS: 500, Detail: "mistake"},
+		{At: at(500), What: "cancelled", Event: 1, HopMS: 500, Detail: "mistake; 2 had ended, 1 had begun and went on, 3 had not begun"},
 		{At: at(900), What: "expired", Event: 2, HopMS: 900},
 	}
 	if d := cmp.Diff(want, got.Steps); d != "" {
@@ -346,6 +350,55 @@ func TestHistory(t *testing.T) {
 	r.do("GET", path+"?after=1", nil).ok(&page)
 	if len(page.Items) != 1 || page.Items[0].Number != 3 || page.Next != 0 {
 		t.Errorf("page %+v", page)
+	}
+}
+
+// TestTraceOfAPacedOperation has every hop that an operation may take: waves,
+// the policy, a deferral, a stop.
+func TestTraceOfAPacedOperation(t *testing.T) {
+	r := newRig(t)
+	r.join("pc-1", "pc-2")
+	o := r.operation(t, task.Waiting)
+	o.Pacing, o.Durable, o.Stopped, o.RetryOf = event.Pacing{Waves: []uint32{1}}, true, true, task.ID{9}
+	o.Stop = operation.Stop{Cut: operation.Cut{Event: 9, Reason: "too bad", Ended: 1}}
+	r.operations[o.ID] = o
+	one := operation.Wave{Number: 1, Event: 4, At: at(1000), Count: 1, Online: 1, Spread: time.Minute}
+	two := operation.Wave{Number: 2, Event: 5, At: at(3000), Count: 2}
+	r.waves[o.ID] = []operation.Members{{Wave: one, Devices: roaring.BitmapOf(1)}, {Wave: two, Devices: roaring.BitmapOf(2, 3)}}
+	r.states[o.ID] = []operation.DeviceState{
+		{Device: 1, State: task.Succeeded, Delivered: at(1005), Deferred: at(1010), Deferral: "opens at one", Started: at(2000), Ended: at(2500), Visible: at(2600), Event: 6},
+		{Device: 2, State: task.Running, Sent: at(3100), Delivered: at(3105), Started: at(3110), Visible: at(3200), Event: 7},
+	}
+	r.history[o.ID] = []operation.Entry{{Event: 9, Kind: event.KindOperationStopped, Accepted: at(4000)}}
+	path := console.Path(console.PathOperationTrace, o.ID.String())
+	var got console.TraceReply
+	r.do("GET", path+"?device=pc-1", nil).ok(&got)
+	want := []console.TraceStep{
+		{At: at(0), What: "requested", Detail: "admin"},
+		{At: at(2), What: "accepted", Event: 1, HopMS: 2, Detail: "in waves, also by policy, a retry of operation " + o.RetryOf.String()},
+		{At: at(1000), What: "released", Event: 4, HopMS: 1000, Detail: "wave 1: 1 devices, 1 of them online, spread over 1m0s"},
+		{At: at(1005), What: "delivered", Device: 1, Name: "pc-1", HopMS: 5, Detail: "by policy"},
+		{At: at(1010), What: "deferred", Device: 1, Name: "pc-1", HopMS: 5, Detail: "opens at one"},
+		{At: at(2000), What: "running", Device: 1, Name: "pc-1", HopMS: 990},
+		{At: at(2500), What: "succeeded", Device: 1, Name: "pc-1", HopMS: 500},
+		{At: at(2600), What: "visible", Device: 1, Name: "pc-1", HopMS: 100, Event: 6, Detail: "succeeded"},
+		{At: at(4000), What: "stopped", Event: 9, HopMS: 4000, Detail: "too bad; 1 had ended, 0 had begun and went on, 0 had not begun"},
+	}
+	if d := cmp.Diff(want, got.Steps); d != "" {
+		t.Error(d)
+	}
+	r.do("GET", path, nil).ok(&got)
+	var what []string
+	for _, s := range got.Steps {
+		what = append(what, s.What)
+	}
+	if all := strings.Join(what, " "); !strings.HasPrefix(all, "requested accepted released released delivered") || len(what) != 14 {
+		t.Errorf("steps are %s", all)
+	}
+	var shown console.OperationReply
+	r.do("GET", console.Path(console.PathOperation, o.ID.String()), nil).ok(&shown)
+	if h := shown.Latency[console.HopReleasedSent]; h.Count != 1 || h.P50 != 100 {
+		t.Errorf("from release to send: %+v", h)
 	}
 }
 
@@ -458,4 +511,35 @@ func TestRequeue(t *testing.T) {
 	if r.do("POST", path, nil).ok(&again); r.box.files[name] || r.journal.Head().Event != 1 {
 		t.Error("a requeue that was cut short is not finished")
 	}
+}
+
+// A device is shown with its last changes, how it connects, its certificate and
+// what is open for it.
+func TestDeviceInFull(t *testing.T) {
+	r := newRig(t)
+	d := r.add(1, "pc-1", true)
+	d.Facts = []event.Fact{{Name: "connection.carrier", Value: "websocket"}, {Name: "connection.why", Value: "tcp: refused"}, {Name: "os.version", Value: "12"}}
+	d.Serial, d.Issued, d.Expires, d.Certified = []byte{0xab, 1}, at(0), at(9000), 4
+	r.devices[1] = d
+	r.changes = map[uint32][]presence.Change{1: {{At: at(5), Online: true, Reason: event.SignedIn, Listener: "SITE01", Carrier: event.WebSocket, Event: 7},
+		{At: at(1), Reason: event.Closed, Listener: "OUT01", Carrier: event.TCP, Event: 6}}}
+	var got console.DeviceReply
+	r.do("GET", console.Path(console.PathDevice, "pc-1"), nil).ok(&got)
+	want := []console.PresenceChange{{At: at(5), Online: true, Reason: "signed-in", Listener: "SITE01", Carrier: "websocket", Event: 7},
+		{At: at(1), Reason: "closed", Listener: "OUT01", Carrier: "tcp", Event: 6}}
+	if diff := cmp.Diff(want, got.Changes); diff != "" {
+		t.Error(diff)
+	}
+	if c := got.Connection; c == nil || c.Carrier != "websocket" || c.Why != "tcp: refused" {
+		t.Errorf("connection %+v", c)
+	}
+	if c := got.Certificate; c.Serial != "ab01" || c.Event != 4 || !c.Expires.Equal(at(9000)) {
+		t.Errorf("certificate %+v", c)
+	}
+	var history console.DeviceHistory
+	r.do("GET", console.Path(console.PathDeviceHistory, "1"), nil).ok(&history)
+	if diff := cmp.Diff(want, history.Items); diff != "" || history.Name != "pc-1" {
+		t.Error(diff)
+	}
+	r.do("GET", console.Path(console.PathDeviceHistory, "nobody"), nil).problem(404)
 }

@@ -74,7 +74,7 @@ func (c *Console) route() error {
 const callTime = 45 * time.Second
 
 // streams are the calls that last as long as their caller likes.
-var streams = []string{"streamEvents", "rebuildView", "rollbackView", "getArchive"}
+var streams = []string{"streamEvents", "rebuildView", "rollbackView", "getArchive", "getLog"}
 
 func bound(hc huma.Context, next func(huma.Context)) {
 	if slices.Contains(streams, hc.Operation().OperationID) {
@@ -129,13 +129,23 @@ func (c *Console) register(api huma.API) {
 	get := func(id, path, summary string) huma.Operation { return call(http.MethodGet, id, path, summary) }
 	post := func(id, path, summary string) huma.Operation { return call(http.MethodPost, id, path, summary) }
 
-	huma.Register(api, post("createToken", PathTokens, "Make a join token"), c.createToken)
+	huma.Register(api, get("listTokens", PathTokens, "Join tokens, newest first"), c.listTokens)
+	create := post("createToken", PathTokens, "Make a join token")
+	create.MaxBodyBytes = maxPushBody
+	huma.Register(api, create, c.createToken)
 	huma.Register(api, call(http.MethodDelete, "revokeToken", PathToken, "End a join token before its time"), c.revokeToken)
 
 	huma.Register(api, get("listDevices", PathDevices, "Devices by rising number"), c.listDevices)
 	huma.Register(api, get("getDevice", PathDevice, "A device and what is known of it"), c.getDevice)
+	huma.Register(api, get("getDeviceHistory", PathDeviceHistory, "The last states of a device, newest first"), c.getDeviceHistory)
 	huma.Register(api, post("blockDevice", PathDeviceBlock, "Cut a device off"), c.blockDevice)
 	huma.Register(api, post("unblockDevice", PathDeviceUnblock, "Let a blocked device connect again"), c.unblockDevice)
+
+	huma.Register(api, get("listKeys", PathKeys, "The keys that agents are to trust, and how many have them"), c.listKeys)
+	huma.Register(api, post("rotateKey", PathKeyRotate, "Make a new key that takes over at once"), c.rotateKey)
+	huma.Register(api, post("retireKeys", PathKeyRetire, "Trust the old keys of a sort no more"), c.retireKeys)
+	huma.Register(api, get("listListeners", PathListeners, "Listeners that the site has admitted"), c.listListeners)
+	huma.Register(api, post("revokeListener", PathListenerRevoke, "End a listener that runs apart, for ever"), c.revokeListener)
 
 	push := post("push", PathOperations, "Push a task to devices")
 	push.MaxBodyBytes = maxPushBody
@@ -145,7 +155,12 @@ func (c *Console) register(api huma.API) {
 	huma.Register(api, get("getOperation", PathOperation, "An operation with its counts and latencies"), c.getOperation)
 	huma.Register(api, get("listTargets", PathOperationDevices, "Devices of an operation by rising number"), c.listTargets)
 	huma.Register(api, post("cancelOperation", PathOperationCancel, "End an operation for all who have not begun it"), c.cancelOperation)
+	huma.Register(api, post("retryOperation", PathOperationRetry, "Push again to the devices of an operation that are in some states"), c.retryOperation)
 	huma.Register(api, get("getHistory", PathOperationHistory, "Events that touched an operation"), c.getHistory)
+	log := get("getLog", PathOperationLog, "What a device sent for logs.collect")
+	log.Responses = logDoc
+	huma.Register(api, get("listLogs", PathOperationLogs, "What devices sent for logs.collect"), c.listLogs)
+	huma.Register(api, log, c.getLog)
 	huma.Register(api, get("getTrace", PathOperationTrace, "The life of an operation, step by step"), c.getTrace)
 
 	stream := get("streamEvents", PathEventStream, "Events as they happen")
@@ -176,9 +191,14 @@ func (c *Console) register(api huma.API) {
 
 	huma.Register(api, get("listComponents", PathComponents, "Listeners as the site sees them"), c.listComponents)
 	huma.Register(api, get("listMessages", PathMessages, "Status messages, newest first"), c.listMessages)
+	huma.Register(api, get("listCatalogue", PathCatalogue, "What each status message means"), c.listCatalogue)
 
 	huma.Register(api, get("getPolicy", PathPolicy, "The settings of all agents"), c.getPolicy)
 	huma.Register(api, call(http.MethodPut, "putPolicy", PathPolicy, "Replace the settings of all agents"), c.putPolicy)
+	huma.Register(api, get("listUserPolicies", PathUserPolicies, "Who has a policy of their own"), c.listUserPolicies)
+	huma.Register(api, get("getUserPolicy", PathUserPolicy, "The policy that counts for a person"), c.getUserPolicy)
+	huma.Register(api, call(http.MethodPut, "putUserPolicy", PathUserPolicy, "Replace the policy of a person"), c.putUserPolicy)
+	huma.Register(api, call(http.MethodDelete, "deleteUserPolicy", PathUserPolicy, "Remove the policy of a person"), c.deleteUserPolicy)
 }
 
 func call(method, id, path, summary string) huma.Operation {

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -106,13 +109,19 @@ func TestSavePoliciesAnywhere(t *testing.T) {
 		var events []*event.Event
 		for i := range rapid.IntRange(0, 8).Draw(t, "events") {
 			body := rapid.SampledFrom([]string{`{"version":1}`, DefaultPolicy, `{"version":1,"keepAliveSeconds":60}`, "no policy", ""}).Draw(t, "body")
-			events = append(events, &event.Event{Number: uint64(i + 1), Payload: &event.PolicyChanged{Body: []byte(body)}})
+			user := rapid.SampledFrom([]string{"", "", Everybody, "ann", "bob"}).Draw(t, "user")
+			events = append(events, &event.Event{Number: uint64(i + 1), Payload: &event.PolicyChanged{Body: []byte(body), User: user}})
 		}
 		restored, all := saveAnywhere(t, func() journal.SavingFold { return NewPolicies(nil) }, events)
 		gotBody, _, gotEvent := restored.(*Policies).current()
 		wantBody, _, wantEvent := all.(*Policies).current()
 		if string(gotBody) != string(wantBody) || gotEvent != wantEvent || restored.(*Policies).KeepAlive(1) != all.(*Policies).KeepAlive(1) {
 			t.Fatalf("event %d: %s, want event %d: %s", gotEvent, gotBody, wantEvent, wantBody)
+		}
+		for _, user := range []string{"", Everybody, "ann", "bob", "nobody"} {
+			if got, want := restored.(*Policies).line(user), all.(*Policies).line(user); !reflect.DeepEqual(got, want) {
+				t.Fatalf("policy of %q is %+v, want %+v", user, got, want)
+			}
 		}
 	})
 }
@@ -139,17 +148,69 @@ func TestRestoresItsOwnDefault(t *testing.T) {
 }
 
 // What is kept under the names writes/1 and policies/1 is spelled as it is in
-// testdata, for ever: another spelling needs another name.
+// testdata, for ever: another spelling needs another version, or another name.
 func TestSaveGolden(t *testing.T) {
 	w, p := NewWrites(), NewPolicies(nil)
+	for i, user := range []string{Everybody, "ann", "bob", "ann"} {
+		p.Apply(&event.Event{Number: uint64(310 + i), Payload: &event.PolicyChanged{Body: fmt.Appendf(nil, `{"n":%d}`, i), User: user}})
+	}
+	p.Apply(&event.Event{Number: 320, Payload: &event.PolicyChanged{User: "bob"}})
 	w.Apply(&event.Event{Number: 300, Key: "admin/b#1", Payload: &event.OperationCancelled{}})
 	w.Apply(&event.Event{Number: 301, Key: "admin/a#2", Payload: &event.OperationCancelled{}})
 	p.Apply(&event.Event{Number: 302, Payload: &event.PolicyChanged{Body: []byte(`{"version":1}`)}})
-	for name, f := range map[string]journal.SavingFold{"writes.v1.hex": w, "policies.v1.hex": p} {
+	for name, f := range map[string]journal.SavingFold{"writes.v1.hex": w, "policies.v2.hex": p} {
 		want, err := os.ReadFile(filepath.Join("testdata", name))
 		if got := hex.EncodeToString(savedBy(t, f)) + "\n"; err != nil || got != string(want) {
 			t.Errorf("%s: saved\n%s, want\n%s, %v", name, got, want, err)
 		}
+	}
+}
+
+// What the first version saved is still read: the policy of the machines.
+func TestSaveOfVersion1(t *testing.T) {
+	kept, err := os.ReadFile(filepath.Join("testdata", "policies.v1.hex"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := hex.DecodeString(strings.TrimSpace(string(kept)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := NewPolicies(nil)
+	if err := p.Restore(b); err != nil {
+		t.Fatal(err)
+	}
+	if l := p.line(""); string(l.body) != `{"version":1}` || l.event != 302 || l.version != 1 || !slices.Equal(l.events, []uint64{302}) {
+		t.Errorf("restored %+v", l)
+	}
+	told := NewPolicies(nil)
+	told.Apply(&event.Event{Number: 302, Payload: &event.PolicyChanged{Body: []byte(`{"version":1}`)}})
+	if !bytes.Equal(savedBy(t, p), savedBy(t, told)) {
+		t.Error("who was told the same saves something else")
+	}
+}
+
+// As many people as there can be: those whose policy was removed make room, the one
+// that was removed first before the others; nobody else does.
+func TestPoliciesOfManyPeople(t *testing.T) {
+	p, n := NewPolicies(nil), uint64(0)
+	set := func(user, body string) {
+		n++
+		p.Apply(&event.Event{Number: n, Payload: &event.PolicyChanged{User: user, Body: []byte(body)}})
+	}
+	for i := range MaxUserPolicies {
+		set(fmt.Sprintf("user %04d", i), `{"a":1}`)
+	}
+	if set("late", `{}`); p.line("late").body != nil || !p.full("late") || p.full("user 0007") {
+		t.Error("one too many was taken")
+	}
+	set("user 0009", "")
+	set("user 0003", "")
+	if set("late", `{}`); p.line("late").body == nil || p.line("user 0009").version != 0 || p.line("user 0003").version != 2 {
+		t.Error("the one that was removed first is still there")
+	}
+	if err := NewPolicies(nil).Restore(savedBy(t, p)); err != nil || len(p.people()) != MaxUserPolicies-1 {
+		t.Errorf("%d people, %v", len(p.people()), err)
 	}
 }
 
@@ -165,11 +226,21 @@ func hostileSaves(t testing.TB) map[string][]byte {
 	return map[string][]byte{
 		"nothing":         nil,
 		"no array":        {0x01},
-		"a later version": {0x92, 0x02, 0x90},
+		"a later version": {0x92, 0x03, 0x90},
 		"too little":      {0x91, 0x01},
 		"no policy":       encode(func(w *bounded.Writer) { w.Array(3); w.Uint(1); w.Raw([]byte("{")); w.Uint(7) }),
-		"more behind":     append(encode(func(w *bounded.Writer) { w.Array(2); w.Uint(1); w.Array(0) }), 1),
-		"half a write":    encode(func(w *bounded.Writer) { w.Array(2); w.Uint(1); w.Array(2); w.Exact("a", 9); w.Exact("b", 9) }),
+		"people in disorder": encode(func(w *bounded.Writer) {
+			w.Array(6)
+			w.Uint(2)
+			NewPolicies(nil).machine.save(w, event.MaxPolicyBody, MaxPolicies)
+			w.Array(10)
+			for range 2 {
+				w.Exact("ann", 9)
+				(&policyLine{[]byte("{}"), 3, 1, []uint64{3}}).save(w, MaxUserSettings, maxUserEvents)
+			}
+		}),
+		"more behind":  append(encode(func(w *bounded.Writer) { w.Array(2); w.Uint(1); w.Array(0) }), 1),
+		"half a write": encode(func(w *bounded.Writer) { w.Array(2); w.Uint(1); w.Array(2); w.Exact("a", 9); w.Exact("b", 9) }),
 		"the same twice": encode(func(w *bounded.Writer) {
 			w.Array(2)
 			w.Uint(1)

@@ -29,13 +29,14 @@ import (
 
 // every is each call of the API with a path that names something.
 var every = []struct{ method, path string }{
-	{"POST", console.PathTokens}, {"DELETE", console.PathToken}, {"GET", console.PathDevices}, {"GET", console.PathDevice},
-	{"POST", console.PathDeviceBlock}, {"POST", console.PathDeviceUnblock}, {"GET", console.PathKinds}, {"POST", console.PathOperations},
-	{"GET", console.PathOperations}, {"GET", console.PathOperation}, {"GET", console.PathOperationDevices}, {"POST", console.PathOperationCancel},
+	{"POST", console.PathTokens}, {"GET", console.PathTokens}, {"GET", console.PathKeys}, {"POST", console.PathKeyRotate}, {"POST", console.PathKeyRetire},
+	{"GET", console.PathListeners}, {"POST", console.PathListenerRevoke}, {"DELETE", console.PathToken}, {"GET", console.PathDevices}, {"GET", console.PathDevice},
+	{"POST", console.PathDeviceBlock}, {"POST", console.PathDeviceUnblock}, {"GET", console.PathKinds}, {"GET", console.PathOperationLogs}, {"GET", console.PathOperationLog}, {"POST", console.PathOperations},
+	{"GET", console.PathOperations}, {"GET", console.PathOperation}, {"GET", console.PathOperationDevices}, {"POST", console.PathOperationCancel}, {"POST", console.PathOperationRetry},
 	{"GET", console.PathOperationHistory}, {"GET", console.PathOperationTrace}, {"GET", console.PathEvents}, {"GET", console.PathEventStream},
 	{"GET", console.PathEvent}, {"GET", console.PathJournal}, {"GET", console.PathCheckpoint}, {"GET", console.PathProof}, {"GET", console.PathInbox}, {"POST", console.PathInboxRequeue},
 	{"GET", console.PathViews}, {"POST", console.PathViewRebuild}, {"GET", console.PathViewDigest}, {"GET", console.PathComponents},
-	{"POST", console.PathExports}, {"GET", console.PathConsistency}, {"POST", console.PathViewRollback}, {"GET", console.PathArchive}, {"GET", console.PathMessages}, {"GET", console.PathPolicy}, {"PUT", console.PathPolicy},
+	{"POST", console.PathExports}, {"GET", console.PathConsistency}, {"POST", console.PathViewRollback}, {"GET", console.PathArchive}, {"GET", console.PathMessages}, {"GET", console.PathPolicy}, {"PUT", console.PathPolicy}, {"GET", console.PathUserPolicies}, {"GET", console.PathCatalogue}, {"GET", console.PathDeviceHistory}, {"GET", console.PathUserPolicy}, {"PUT", console.PathUserPolicy}, {"DELETE", console.PathUserPolicy},
 }
 
 func TestOpenAPI(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"reflect"
+	"slices"
 
 	"github.com/bugle-fleet/bugle/journal/event"
 	"github.com/bugle-fleet/bugle/projectors/status"
@@ -19,9 +20,19 @@ func (c *Console) listComponents(ctx context.Context, in *readInput) (*out[Compo
 	if err != nil {
 		return nil, c.failView(ctx, "list components", err)
 	}
+	messages, err := v.status.Messages(0, listStep)
+	if err != nil {
+		return nil, c.failView(ctx, "list components", err)
+	}
 	list := ComponentList{Items: []Component{}, Event: v.event}
 	for i := range rows {
-		list.Items = append(list.Items, componentJSON(&rows[i]))
+		shown := componentJSON(&rows[i])
+		j := slices.IndexFunc(messages, func(m status.Message) bool { return m.Listener == shown.Name })
+		if j >= 0 {
+			last := messageJSON(&messages[j])
+			shown.Last = &last
+		}
+		list.Items = append(list.Items, shown)
 	}
 	return answerAt(list, v.event)
 }
@@ -66,13 +77,20 @@ func (c *Console) listMessages(ctx context.Context, in *messagesInput) (*out[Mes
 	}
 	page := MessagePage{Items: []Message{}, Event: v.event}
 	for i := range rows {
-		m := &rows[i]
-		page.Items = append(page.Items, Message{m.Event, m.Accepted, m.Component, m.Number, m.Severity.String(), m.Device, m.Text})
+		page.Items = append(page.Items, messageJSON(&rows[i]))
 	}
 	if len(rows) == in.Limit {
 		page.Next = rows[len(rows)-1].Event
 	}
 	return answerAt(page, v.event)
+}
+
+func messageJSON(m *status.Message) Message {
+	return Message{m.Event, m.Accepted, m.Component, m.Number, m.Severity.String(), m.Device, m.Text}
+}
+
+func (c *Console) listCatalogue(context.Context, *struct{}) (*out[MessageCatalogue], error) {
+	return answer(MessageCatalogue{Messages()})
 }
 
 func (c *Console) getInbox(ctx context.Context, in *readInput) (*out[InboxReply], error) {

@@ -3,11 +3,8 @@ package console
 import (
 	"context"
 	"encoding/hex"
-	"encoding/json"
-	"fmt"
 	"time"
 
-	"github.com/bugle-fleet/bugle/journal/event"
 	"github.com/bugle-fleet/bugle/projectors"
 )
 
@@ -91,80 +88,4 @@ func (c *Console) digestAt(ctx context.Context, name string, number uint64) (dig
 		return err
 	})
 	return digest, err
-}
-
-// getPolicy reads no view, so there is nothing to wait for.
-func (c *Console) getPolicy(ctx context.Context, in *readInput) (*out[PolicyReply], error) {
-	const doing = "read the policy"
-	body, parsed, number := c.cfg.Policies.current()
-	as := c.cfg.Journal.Head().Event
-	if in.At != "" {
-		var err error
-		if as, err = c.asOf(ctx, in.At); err == nil {
-			body, number, err = c.policyAsOf(ctx, as)
-		}
-		if err == nil {
-			parsed = PolicyBody{}
-			err = json.Unmarshal(body, &parsed)
-		}
-		if err != nil {
-			return nil, c.fail(ctx, doing, err)
-		}
-	}
-	etag, _, err := c.cfg.Authority.SignPolicy(body)
-	if err != nil {
-		return nil, c.fail(ctx, doing, err)
-	}
-	return answerAt(PolicyReply{Policy: parsed, ETag: etag, Event: number}, as)
-}
-
-// policyAsOf returns the policy that held after an event, and the event that set
-// it: from the journal, for all of history.
-func (c *Console) policyAsOf(ctx context.Context, number uint64) (body []byte, setBy uint64, err error) {
-	setBy, ok := c.cfg.Policies.setBy(number)
-	switch {
-	case !ok:
-		return nil, 0, notFound("The policy after event %d is more than %d policies ago; look for policy.changed in the journal.", number, MaxPolicies)
-	case setBy == 0:
-		return []byte(DefaultPolicy), 0, nil
-	}
-	e, err := c.event(ctx, setBy)
-	if err != nil {
-		return nil, 0, err
-	}
-	p, ok := e.Payload.(*event.PolicyChanged)
-	if !ok {
-		return nil, 0, fmt.Errorf("event %d sets no policy", setBy)
-	}
-	return p.Body, setBy, nil
-}
-
-type policyInput struct {
-	Key  string `header:"Idempotency-Key" doc:"1 to 64 visible ASCII characters; the same key and body get the same answer"`
-	Body PolicyRequest
-}
-
-func (c *Console) putPolicy(ctx context.Context, in *policyInput) (*out[PolicyReply], error) {
-	body, err := encodePolicy(in.Body.Policy)
-	if err != nil {
-		return nil, err
-	}
-	key, err := newOnceKey(actorOf(ctx), in.Key, "policy", in.Body)
-	if err != nil {
-		return nil, err
-	}
-	written, err := c.write(ctx, key, "change the policy", &event.PolicyChanged{Body: body, Reason: in.Body.Reason}, func() error { return nil })
-	if err != nil {
-		return nil, err
-	}
-	// What was asked for, even if somebody has changed it since.
-	var parsed PolicyBody
-	if err := json.Unmarshal(body, &parsed); err != nil {
-		return nil, c.fail(ctx, "read the policy back", err)
-	}
-	etag, _, err := c.cfg.Authority.SignPolicy(body)
-	if err != nil {
-		return nil, c.fail(ctx, "sign the policy", err)
-	}
-	return answerAt(PolicyReply{Policy: parsed, ETag: etag, Event: written.Body.Event}, written.Body.Event)
 }

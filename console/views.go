@@ -33,6 +33,7 @@ type (
 	PresenceReader interface {
 		Get(device uint32) (presence.Row, bool, error)
 		List(after uint32, limit int) ([]presence.Row, error)
+		History(device uint32) ([]presence.Change, error)
 		Online() *roaring.Bitmap
 	}
 
@@ -42,7 +43,12 @@ type (
 		List(before task.ID, limit int) ([]operation.Operation, error)
 		Device(id task.ID, device uint32) (operation.DeviceState, bool, error)
 		Devices(id task.ID, state task.State, after uint32, limit int) ([]operation.DeviceState, error)
+		InStates(id task.ID, states ...task.State) (devices *roaring.Bitmap, event uint64, ok bool, err error)
+		Waves(id task.ID) ([]operation.Members, error)
 		History(id task.ID) ([]operation.Entry, error)
+		Pending(device uint32) ([]task.ID, error)
+		Open() (open []operation.Open, event uint64, err error)
+		Cancels() ([]operation.Cancel, error)
 	}
 
 	// A StatusReader reads the view status.

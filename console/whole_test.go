@@ -49,6 +49,7 @@ func newWholeRig(t testing.TB) *rig {
 			t.Error(err)
 		}
 	})
+	r.policies.Attach(console.PolicyParts{Operations: or, Now: r.clock.Now})
 	cfg := r.config()
 	cfg.Devices, cfg.Presence, cfg.Operations, cfg.Status, cfg.Views = dr, pr, or, sr, all
 	if r.console, err = console.New(cfg); err != nil {
@@ -128,8 +129,11 @@ func TestWholeLife(t *testing.T) {
 
 func (r *rig) afterTheRun(t *testing.T, op string) {
 	t.Helper()
-	var cancelled console.Written
+	var cancelled console.CancelReply
 	r.do("POST", console.Path(console.PathOperationCancel, op), `{"reason":"enough"}`).ok(&cancelled)
+	if cancelled.Targets != 3 || *cancelled.Running != 0 || *cancelled.Ended != 1 || *cancelled.Spared != 2 {
+		t.Errorf("cancel: %+v", cancelled)
+	}
 	wait := fmt.Sprintf("min-event=%d", cancelled.Event)
 	var targets console.TargetPage
 	r.do("GET", console.Path(console.PathOperationDevices, op)+"?state=cancelled&"+wait, nil).ok(&targets)
@@ -266,7 +270,7 @@ func TestReadYourWrites(t *testing.T) {
 		if shown.First != push.Event || shown.Event < push.Event {
 			t.Fatalf("push %d: event %d, shown %+v", i, push.Event, shown)
 		}
-		var w console.Written
+		var w console.CancelReply
 		r.do("POST", console.Path(console.PathOperationCancel, push.Operation), `{}`).ok(&w) // waits by itself
 	}
 	var blocked console.Written

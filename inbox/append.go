@@ -15,6 +15,7 @@ const (
 	MessageGap      uint32 = 1 // a warning: numbers are missing
 	MessageConflict uint32 = 2 // an error: two files have the same number
 	MessageRefused  uint32 = 3 // an error: the journal refuses what a file says
+	MessageScope    uint32 = 4 // an error: a listener speaks for devices that are not its own
 )
 
 // pageRoom is how much goes into one append, in estimated bytes.

@@ -145,7 +145,7 @@ func (in *Inbox) read(it *item) error {
 	if f.Site != in.cfg.Site {
 		return fmt.Errorf("the file is of site %q, this is site %q", f.Site, in.cfg.Site)
 	}
-	it.events, it.bad, err = translate(f, in.cfg.ResultKey)
+	it.events, it.bad, err = translate(f, in.cfg.ResultKey, in.scope(f.Name))
 	return err
 }
 

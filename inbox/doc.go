@@ -56,9 +56,15 @@
 // any one device can send, never are a reason for that: those beyond box.MaxBad
 // are only counted.
 //
+// A record about a device that is not in the scope of the listener's epoch
+// ([Config.ListenerScope]) is put aside in the same way, and a status message says
+// so for the file: a listener that was taken over can neither report results nor
+// presence nor facts of devices of others. It never makes the whole file bad.
+//
 // # Status messages
 //
 // Of component "inbox": 1, numbers are missing ([MessageGap]); 2, two files have
 // one number ([MessageConflict]); 3, the journal refuses a file
-// ([MessageRefused]).
+// ([MessageRefused]); 4, a listener speaks for devices that are not its own
+// ([MessageScope]).
 package inbox

@@ -27,6 +27,10 @@ type Config struct {
 	// called from several goroutines.
 	ListenerKey func(listener string, epoch uint32) (ed25519.PublicKey, bool)
 	ResultKey   func(device uint32) (key []byte, ok bool)
+	// ListenerScope returns what tells which devices a listener may speak for in an
+	// epoch, nil for all; it never changes for one epoch. Without it every listener
+	// may speak for all devices.
+	ListenerScope func(listener string, epoch uint32) func(device uint32) bool
 
 	Poll      bool          // do not watch the folder: for network file systems, which tell nothing
 	Every     time.Duration // how often the folder is read in any case; default 1 s
@@ -85,6 +89,13 @@ func New(cfg Config) (*Inbox, error) {
 	}
 	return &Inbox{cfg: cfg, box: b, log: cfg.Log, gate: newGate(cfg.Ledger, cfg.Grace),
 		wake: make(chan struct{}, 1), complained: make(map[string]bool)}, nil
+}
+
+func (in *Inbox) scope(n box.Name) func(device uint32) bool {
+	if in.cfg.ListenerScope == nil {
+		return nil
+	}
+	return in.cfg.ListenerScope(n.Listener, n.Epoch)
 }
 
 // Close frees what New took. Run must have returned.

@@ -32,18 +32,20 @@ const (
 
 // A translation turns one file into events.
 type translation struct {
-	file   *box.File
-	key    func(device uint32) ([]byte, bool)
-	events []sized
-	bad    []box.BadRecord
-	more   int // rows that nobody said, beyond those in bad
+	file    *box.File
+	key     func(device uint32) ([]byte, bool)
+	scope   func(device uint32) bool // nil: all devices
+	events  []sized
+	bad     []box.BadRecord
+	more    int // records beyond those in bad that nobody said, or that are out of scope
+	outside int // records out of scope
 }
 
 // translate returns the events that f becomes, at least one, each with its
 // source, and how many of them are about bad records. It is deterministic but
-// for what key answers. An error means that f as a whole cannot be taken.
-func translate(f *box.File, key func(device uint32) ([]byte, bool)) ([]sized, int, error) {
-	t := &translation{file: f, key: key, bad: f.Bad}
+// for what key and scope answer. An error means that f as a whole cannot be taken.
+func translate(f *box.File, key func(device uint32) ([]byte, bool), scope func(device uint32) bool) ([]sized, int, error) {
+	t := &translation{file: f, key: key, scope: scope, bad: f.Bad}
 	var err error
 	switch c := f.Contents.(type) {
 	case *box.Presence:
@@ -61,6 +63,7 @@ func translate(f *box.File, key func(device uint32) ([]byte, bool)) ([]sized, in
 		return nil, 0, err
 	}
 	t.quarantined()
+	t.warn()
 	for i := range t.events {
 		t.events[i].Source = &event.Source{Listener: f.Name.Listener, Epoch: f.Name.Epoch, File: event.FileKind(f.Name.Kind),
 			Number: f.Name.Number, Part: uint16(i + 1), Of: uint16(len(t.events)), Digest: f.Digest}
@@ -78,11 +81,14 @@ func (t *translation) add(observed time.Time, size int, p event.Payload) {
 }
 
 func (t *translation) presence(c *box.Presence) {
-	entries := make([]event.PresenceEntry, len(c.Entries))
+	entries := make([]event.PresenceEntry, 0, len(c.Entries))
 	for i := range c.Entries {
 		e := &c.Entries[i]
-		entries[i] = event.PresenceEntry{Device: e.Device, Online: e.Online, Reason: event.PresenceReason(e.Reason),
-			Carrier: event.Carrier(e.Carrier), Since: e.Since}
+		if !t.within(e.Device, i, nil) {
+			continue
+		}
+		entries = append(entries, event.PresenceEntry{Device: e.Device, Online: e.Online, Reason: event.PresenceReason(e.Reason),
+			Carrier: event.Carrier(e.Carrier), Since: e.Since})
 	}
 	total := uint32(len(entries))
 	for first := true; first || len(entries) > 0; first = false {
@@ -113,6 +119,9 @@ func (t *translation) results(c *box.Results) error {
 	for i := range c.Rows {
 		row := &c.Rows[i]
 		index := at.next()
+		if !t.within(row.Device, index, row.Bytes) {
+			continue
+		}
 		if reason, forged := t.doubt(row); reason != "" {
 			if err := t.putAside(row, index, reason, forged); err != nil {
 				return err
@@ -183,8 +192,13 @@ func (x *index) next() int {
 
 func (t *translation) status(c *box.Status) {
 	n := t.file.Name
+	at := newIndex(t.file.Bad)
 	for i := range c.Records {
 		s := &c.Records[i]
+		index := at.next()
+		if s.Type == box.Message && s.Device != 0 && !t.within(s.Device, index, nil) {
+			continue
+		}
 		var p event.Payload
 		switch s.Type {
 		case box.Started:
@@ -204,8 +218,12 @@ func (t *translation) status(c *box.Status) {
 // discovery makes one event of each record, or more if its facts are too long
 // for one: each fact stands for itself.
 func (t *translation) discovery(c *box.Discovery) {
+	at := newIndex(t.file.Bad)
 	for i := range c.Records {
 		d := &c.Records[i]
+		if index := at.next(); !t.within(d.Device, index, d.Bytes) {
+			continue
+		}
 		facts := make([]event.Fact, 0, len(d.Facts))
 		size := 0
 		for _, f := range d.Facts {
@@ -227,7 +245,11 @@ func (t *translation) quarantined() {
 	name := t.file.Name.String()
 	for i, b := range t.bad {
 		if i == len(t.bad)-1 && t.more > 0 {
-			b.Reason = fmt.Sprintf("%s; %d more records of the file are forged", b.Reason, t.more)
+			what := "forged"
+			if t.outside > 0 {
+				what = "forged or out of scope"
+			}
+			b.Reason = fmt.Sprintf("%s; %d more records of the file are %s", b.Reason, t.more, what)
 		}
 		raw := b.Raw[:min(len(b.Raw), rawRoom)]
 		t.add(t.file.To, len(name)+len(b.Reason)+len(raw), &event.RecordQuarantined{File: name, Index: uint32(b.Index), Reason: b.Reason, Raw: raw})

@@ -132,6 +132,18 @@ func (l *Listener) serve(ctx context.Context, raw net.Conn, address string) {
 		}
 		return
 	}
+	l.converse(ctx, conn, raw, carrierTCP, id, address, leave)
+}
+
+// A connection is what carries a session: TLS over TCP, or a carrier over HTTPS.
+type connection interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// converse serves a connection whose device is known. Raw is what is closed to
+// cut it, without any goodbye that could take time.
+func (l *Listener) converse(ctx context.Context, conn connection, raw net.Conn, carrier uint8, id wire.Identity, address string, leave func()) {
 	r := bufio.NewReaderSize(conn, readBuffer)
 	first, err := l.firstMessage(ctx, conn, r)
 	leave()
@@ -140,7 +152,7 @@ func (l *Listener) serve(ctx context.Context, raw net.Conn, address string) {
 		l.dismiss(conn, r, &wire.Close{Code: wire.Protocol, Reason: err.Error()})
 		return
 	}
-	s := newSession(l, conn, raw, id.Device, address)
+	s := newSession(l, conn, raw, carrier, id.Device, address)
 	if no := l.signIn(ctx, s, first); no != nil {
 		l.refuse("listener", address, no.Reason)
 		l.dismiss(conn, r, no)
@@ -173,11 +185,10 @@ func (l *Listener) shake(ctx context.Context, raw net.Conn) (*tls.Conn, wire.Ide
 
 // tlsConfig admits devices of the site that speak the protocol.
 func tlsConfig(cfg *Config) *tls.Config {
-	return &tls.Config{
+	return withClientCAs(cfg.ClientCAs, &tls.Config{
 		MinVersion:     tls.VersionTLS13,
 		GetCertificate: cfg.Certificate,
 		ClientAuth:     tls.RequireAndVerifyClientCert,
-		ClientCAs:      cfg.ClientCAs,
 		NextProtos:     []string{wire.ALPN},
 		VerifyConnection: func(cs tls.ConnectionState) error {
 			if cs.NegotiatedProtocol != wire.ALPN {
@@ -192,7 +203,7 @@ func tlsConfig(cfg *Config) *tls.Config {
 			}
 			return nil
 		},
-	}
+	})
 }
 
 var (
@@ -228,8 +239,12 @@ func refusedBecause(err error) string {
 	return "handshake failed"
 }
 
-func (l *Listener) firstMessage(ctx context.Context, conn *tls.Conn, r *bufio.Reader) (*wire.SignIn, error) {
-	conn.SetDeadline(time.Now().Add(l.times.signIn))
+func (l *Listener) firstMessage(ctx context.Context, conn connection, r *bufio.Reader) (*wire.SignIn, error) {
+	wait := l.times.signIn
+	if _, tcp := conn.(*tls.Conn); !tcp {
+		wait *= 3 // through a proxy a round trip can be several
+	}
+	conn.SetDeadline(time.Now().Add(wait))
 	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Now()) })()
 	m, _, err := wire.ReadFrom(r, nil)
 	if err != nil {
@@ -261,13 +276,17 @@ func (l *Listener) signIn(ctx context.Context, s *session, in *wire.SignIn) *wir
 	s.welcome(&wire.Welcome{Version: wire.Version, History: l.cfg.History, Listener: l.cfg.Name,
 		KeepAlive: l.cfg.KeepAlive, Beacon: beacon, Spread: l.cfg.Spread})
 	now := time.Now()
-	old, err := l.table.signIn(s.device, s, l.cfg.Limits.Sessions, now, func() {
-		l.presence.set(s.device, true, reasonSignedIn, now)
+	old, cancels, err := l.table.signIn(s.device, s, in, l.cfg.Limits.Sessions, now, func() {
+		l.presence.set(s.device, true, reasonSignedIn, s.carrier, now)
 	})
 	if err != nil {
 		return l.turnAway(err)
 	}
 	l.count.signIns.Add(1)
+	for _, f := range cancels {
+		s.frame(f)
+		l.count.cancels.Add(1)
+	}
 	if old != nil {
 		l.count.displaced.Add(1)
 		old.displace()
@@ -320,7 +339,7 @@ func (l *Listener) awaitWhole(ctx context.Context) *wire.Close {
 }
 
 // dismiss says why and hangs up.
-func (l *Listener) dismiss(conn *tls.Conn, r io.Reader, why *wire.Close) {
+func (l *Listener) dismiss(conn connection, r io.Reader, why *wire.Close) {
 	conn.SetDeadline(time.Now().Add(l.times.close))
 	frame, err := wire.Append(nil, why)
 	if err != nil {

@@ -2,6 +2,7 @@ package listener
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -46,7 +47,7 @@ func TestPR1_Closed(t *testing.T) {
 		a := b.signIn(7)
 		pass(time.Minute)
 		left := time.Now()
-		a.conn.NetConn().Close()
+		a.conn.(*tls.Conn).NetConn().Close()
 		pass(time.Second - 1)
 		if e := b.lastPresence(7); e.Online || e.Reason != reasonClosed || e.Since.Before(left.Truncate(time.Millisecond)) {
 			t.Fatalf("within a second of the end: %+v", e)
@@ -200,7 +201,7 @@ func TestBlockRightAfterSignIn(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, b *bench) {
 		tab := b.l.table
 		first := &onDisplace{do: func() { tab.block(7).block() }}
-		if _, err := tab.signIn(7, first, 1, time.Now(), func() {}); err != nil {
+		if _, _, err := tab.signIn(7, first, &wire.SignIn{}, 1, time.Now(), func() {}); err != nil {
 			t.Fatal(err)
 		}
 		raw, err := b.dial()
@@ -244,7 +245,7 @@ func TestSnapshots(t *testing.T) {
 	bubble(t, func(c *Config) { c.SnapshotEvery = time.Minute }, func(t *testing.T, b *bench) {
 		a := b.signIn(7)
 		pass(30 * time.Second)
-		a.conn.NetConn().Close()
+		a.conn.(*tls.Conn).NetConn().Close()
 		b.signIn(8)
 		pass(60 * time.Second)
 		var full []*box.Presence

@@ -5,11 +5,14 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/bugle-fleet/bugle/inbox/box"
 	"github.com/bugle-fleet/bugle/listener/wire"
+	"github.com/bugle-fleet/bugle/listener/wire/task"
 )
 
 // Config is what a [Listener] needs. Functions are called from many goroutines
@@ -25,8 +28,10 @@ type Config struct {
 	// a joining agent knows the site by it. It is asked at each handshake, so that
 	// it can be renewed while the listener serves.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// ClientCAs are who may vouch for devices.
-	ClientCAs *x509.CertPool
+	// ClientCAs returns who may vouch for devices. It is asked at each handshake,
+	// resumed ones included, and returns the same pool until that changes: a new
+	// pool costs a little, the same one nothing.
+	ClientCAs func() *x509.CertPool
 
 	// Drop puts a file into the site's box and returns once it is durable. After
 	// an error the same contents are handed in again. It is called by at most one
@@ -49,6 +54,15 @@ type Config struct {
 	// to the device, any other error is logged and becomes "try again". Without
 	// Join nobody can join here.
 	Join func(ctx context.Context, req wire.JoinRequest, address string) (wire.JoinReply, error)
+	// StoreLog keeps the logs that a device collected for an operation: size bytes of
+	// body, whose SHA-256 is sum. It returns once they are durable. A [*JoinRefused] is
+	// told to the device; after any other error it sends them again. Without StoreLog
+	// devices are told to try elsewhere.
+	StoreLog func(ctx context.Context, device uint32, operation task.ID, sum [32]byte, size int64, body io.Reader) error
+	// Routes serves the paths under [RoutesPath] of the HTTPS port, if there are any:
+	// the site's answers to listeners that run apart. Who asks may have shown no
+	// certificate.
+	Routes http.Handler
 
 	// KeepAlive is how often an agent must be heard whose policy does not say.
 	// Default 15 minutes.
@@ -57,8 +71,13 @@ type Config struct {
 	// no policy does. Until the agent has asked for its policy in a session the
 	// larger of this and KeepAlive counts, from then on this.
 	KeepAliveOf func(device uint32) time.Duration
-	// SnapshotEvery is the time between full presence files. Default 5 minutes.
+	// SnapshotEvery is the time between full presence files, default 5 minutes. While
+	// every file is dropped at the first attempt and the feed holds, the time doubles
+	// with each full file, up to SnapshotMost, which is twelve times SnapshotEvery by
+	// default and never less than it. Either way a file of some kind is dropped at
+	// least once in one and a half times SnapshotEvery.
 	SnapshotEvery time.Duration
+	SnapshotMost  time.Duration
 	// Flush is the least time between two presence deltas, and the most that
 	// results wait for company; they do not wait longer than a 25th of it unless
 	// the disk is slower. Default 250 ms.
@@ -91,7 +110,8 @@ type Limits struct {
 	MessageRate  float64 // messages a second that are read of one session; default 50
 	MessageBurst int     // and how many at once; default 2,048
 
-	HTTPS     int     // connections of the HTTPS port; default 512
+	HTTPS     int     // connections of the HTTPS port whose device is not known; default 512
+	Fallback  int     // sessions over HTTPS, they count as Sessions too; default 20,000. Connections are at most twice as many
 	JoinRate  float64 // join requests a second of one address; default 20
 	JoinBurst int     // and how many at once; default 200
 
@@ -140,6 +160,8 @@ func (c Config) check() error {
 func (c Config) withDefaults() Config {
 	orDefault(&c.KeepAlive, 15*time.Minute)
 	orDefault(&c.SnapshotEvery, 5*time.Minute)
+	orDefault(&c.SnapshotMost, 12*c.SnapshotEvery)
+	c.SnapshotMost = max(c.SnapshotMost, c.SnapshotEvery)
 	orDefault(&c.Flush, 250*time.Millisecond)
 	orDefault(&c.Spread, 5*time.Second)
 	orDefault(&c.Grace, 10*time.Second)
@@ -157,6 +179,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&l.MessageRate, 50)
 	orDefault(&l.MessageBurst, 2048)
 	orDefault(&l.HTTPS, 512)
+	orDefault(&l.Fallback, 20_000)
 	orDefault(&l.JoinRate, 20)
 	orDefault(&l.JoinBurst, 200)
 	orDefault(&l.PendingRows, 100_000)

@@ -3,7 +3,7 @@
 // say. It holds no key that signs tasks and writes to no journal: tasks come to
 // it through a [Feed], and what it learns leaves through [Config.Drop].
 //
-//	            OpenOperation, EndOperation, BlockDevice, Whole
+//	  OpenOperation, ReleaseWave, EndOperation, ChangeKeys, BlockDevice, Whole
 //	     feed ─────────────────────────────────────────┐
 //	                                                   v
 //	agent ── TLS ── accept ── sign-in ── session <── table
@@ -17,11 +17,30 @@
 //   - The table is all that a listener knows, and it comes whole out of the feed:
 //     a restart forgets nothing. Before the feed has said [Whole] nobody is
 //     signed in; who comes early waits 10 s at most and is told to come later.
-//   - A session meets every open operation once: at its release or at the
+//   - A session meets every open operation once: at its device's release or at the
 //     sign-in, whichever is later. It is sent the task if the device is a target,
 //     has not answered finally, and now is not before not-before and before
 //     deliver-by; the latter is decided anew when the task is written. What has
 //     no final answer is sent again at the next sign-in.
+//   - An operation that is held is released to whom a [ReleaseWave] names, each at
+//     [ReleaseWave.Moment] or at not-before if that is later, and at most 20 ms
+//     after it: never early, the same at every listener. The first wave that
+//     reaches a device counts. If the feed tells the operation again without
+//     holding it, everybody is released.
+//   - Priority is the order of what waits for one agent, at the sign-in as well;
+//     within one priority the oldest operation goes first at the sign-in, and then
+//     whatever is released first. Answers, cancels and keyrings go before tasks.
+//   - An operation that ends is sent to nobody any more. If it ends with a cancel,
+//     whoever was sent the task, or listed it at the sign-in, and has not answered
+//     finally gets that: at once, behind a task that is being written, and at every
+//     sign-in that lists the operation, until it is over. At most 10,000 cancels
+//     are kept; what is over soonest goes first.
+//   - Every session gets each keyring behind the one that it named once, in order,
+//     behind the welcome and before any task. A ring that is not the next one is
+//     not handed out. Who signed it is not checked here, for agents do.
+//   - A request for a new certificate never keeps a session waiting: 8 are under
+//     way at once and 1,024 wait. What is too much, more than 5 of one device in
+//     10 minutes too, and what cannot be asked of the site gets no answer.
 //   - Every task that is written is reported as sent; no result is in the files
 //     before the "sent" of its task.
 //   - A result or an inventory is acknowledged once Drop has returned. While Drop
@@ -29,12 +48,15 @@
 //     [Limits] allow are held, and then no more are read: what an agent has not
 //     got an acknowledgement for it keeps.
 //   - A device has one session. A newer one displaces the older; in the presence
-//     it is online all the while, since a later moment.
+//     it is online all the while, since a later moment: "replaced" is said only of a
+//     device that went to another listener, and by the site.
 //   - Every end of a session is reported with its reason: signed out, closed,
 //     timed out (1.5 keep-alive intervals of silence), blocked, listener stopped.
-//     Changes leave at once, at most one file per 250 ms; every 5 minutes a file
-//     says who is online in full.
-//   - A blocked device is cut at once and refused from then on.
+//     Changes leave at once, at most one file per 250 ms. A file says who is online
+//     in full at the start and then every 5 minutes to an hour ([Config].SnapshotEvery):
+//     the longer nothing went wrong, the less often.
+//   - A blocked device is cut at once and refused from then on, with a session
+//     ticket as without one.
 //   - An agent that does not read, or floods, costs only itself: its queue is
 //     bounded (4,096 frames, 2 MiB), a write takes 10 s at most, and what it may
 //     send in a second is capped.
@@ -43,10 +65,27 @@
 // # Who is let in
 //
 // TLS 1.3, the protocol's ALPN name, and a certificate of the site that names a
-// device ([wire.IdentityOf]). At most [Limits] handshakes are under way; more
+// device ([wire.IdentityOf]); which CAs vouch for it is asked at every handshake,
+// and a resumed session is checked like a new one. At most [Limits] handshakes are under way; more
 // wait in the backlog. Connections of one address that have not signed in are
 // capped, IPv6 networks of 64 bits counting as one. Refused connections are
 // counted per minute, address and reason, and said in the status file.
+//
+// On the HTTPS port a certificate that has ended serves to renew it, for 90 days,
+// and for nothing else ([wire.RenewPath]); one that names a listener is for
+// [Config].Routes to check.
+//
+// The HTTPS port has two more ways in ([carrier]), for devices whose network lets
+// nothing else out: who has a certificate of a device there begins a session as
+// over TCP, with the same checks at the same places; who has none gets 401 and is
+// capped as those who join. A connection counts among the 512 of strangers until
+// its device is known, and from then on among those of devices (8 of one device,
+// twice Limits.Fallback of all), so that neither starves the other. A device may
+// begin ten sessions at once and one more each second; a session is polled at most
+// 200 times a second. The timeouts of the HTTP server bound what comes before that
+// and every answer; a request that waits has its own (25 s and 30 s more), and a
+// WebSocket is the session's alone. Presence says which carrier it is. When the
+// listener stops the port is closed last, for the last words are fetched there.
 //
 // # Status messages
 //
@@ -63,4 +102,7 @@
 //	3007 warning  a session ended because the agent did not read
 //	3008 warning  an agent broke the protocol (how)
 //	3009 warning  as many devices are signed in as the listener takes
+//	3010 error    a keyring is not handed out: it is not the next one, or not one (the cause)
+//	3011 error    certificates cannot be renewed now (the cause)
+//	3012 warning  an agent asks for a new certificate again and again
 package listener

@@ -43,7 +43,7 @@ func Example() {
 	stopped := false
 	cert, pool := selfSigned()
 	l, err := listener.New(listener.Config{
-		Site: "P01", Name: "LSN1", Epoch: 1, Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }, ClientCAs: pool, Feed: &nothingOpen{},
+		Site: "P01", Name: "LSN1", Epoch: 1, Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }, ClientCAs: func() *x509.CertPool { return pool }, Feed: &nothingOpen{},
 		Drop: func(c box.Contents, from, to time.Time) error {
 			if s, ok := c.(*box.Status); ok && s.Records[s.Len()-1].Type == box.Stopped {
 				stopped = true

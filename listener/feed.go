@@ -101,6 +101,7 @@ func (l *Listener) follow(ctx context.Context) {
 			wait = feedBackOff
 		}
 		l.cfg.Log.Warn("feed broke, reading it again", "listener", l.cfg.Name, "wait", wait, "err", err)
+		l.presence.doubted.Store(true)
 		l.status.message(msgFeedBroken, 0, err.Error())
 		if !sleep(ctx, wait) {
 			return
@@ -126,11 +127,17 @@ func (l *Listener) apply(u Update, now time.Time) {
 	switch u := u.(type) {
 	case OpenOperation:
 		if err := l.open(u, now); err != nil {
-			l.cfg.Log.Error("operation is not served", "listener", l.cfg.Name, "err", err)
-			l.status.message(msgNotServed, 0, err.Error())
+			l.notServed(err)
 		}
+	case ReleaseWave:
+		if err := l.table.wave(u, now); err != nil {
+			l.notServed(fmt.Errorf("release wave %d of operation %s: %w", u.Wave, u.ID, err))
+		}
+		l.wakeRelease()
 	case EndOperation:
-		l.table.end(u.ID)
+		l.endOperation(u, now)
+	case ChangeKeys:
+		l.changeKeys(u)
 	case BlockDevice:
 		if s := l.table.block(u.Device); s != nil {
 			l.status.message(msgBlocked, u.Device, "session ended: the device was blocked")
@@ -142,6 +149,11 @@ func (l *Listener) apply(u Update, now time.Time) {
 		l.table.whole()
 		l.wholeOnce.Do(func() { close(l.whole) })
 	}
+}
+
+func (l *Listener) notServed(err error) {
+	l.cfg.Log.Error("operation is not served", "listener", l.cfg.Name, "err", err)
+	l.status.message(msgNotServed, 0, err.Error())
 }
 
 var errTargets = errors.New("targets are not the ones that were signed")
@@ -160,24 +172,34 @@ func (l *Listener) open(u OpenOperation, now time.Time) error {
 	if err := l.table.open(newOperation(t, u), now); err != nil {
 		return fmt.Errorf("open operation %s: %w", t.Operation, err)
 	}
+	l.wakeRelease()
+	return nil
+}
+
+// wakeRelease says that the next release may be sooner than was known.
+func (l *Listener) wakeRelease() {
 	select {
 	case l.retime <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
-// maxTimer bounds the wait for the next release, so that a step of the clock is
-// noticed.
-const maxTimer = time.Minute
+const (
+	// maxTimer bounds the wait for the next release, so that a step of the clock
+	// is noticed.
+	maxTimer = time.Minute
+	// batch is how far releases are apart: what a spread releases in that time goes
+	// out together.
+	batch = 20 * time.Millisecond
+)
 
-// release sends operations whose not-before comes, until ctx ends.
+// release sends operations to whom their time has come, until ctx ends.
 func (l *Listener) release(ctx context.Context) {
 	for {
 		now := time.Now()
 		wait := maxTimer
 		if next := l.table.release(now); !next.IsZero() {
-			wait = min(wait, next.Sub(now))
+			wait = min(wait, max(next.Sub(now), batch))
 		}
 		t := time.NewTimer(wait)
 		select {

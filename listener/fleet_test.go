@@ -45,12 +45,19 @@ type pki struct {
 	server tls.Certificate
 	pool   *x509.CertPool
 	device *ecdsa.PrivateKey // the key of all devices of the test: making one each would take long
+	fixed  *tls.Certificate  // if set, what all devices show
 }
 
 func newPKI(t testing.TB) *pki {
 	t.Helper()
-	p := &pki{t: t, pool: x509.NewCertPool()}
-	p.key, p.device = ecKey(t), ecKey(t)
+	_, key, _ := ed25519.GenerateKey(rand.Reader)
+	return pkiOf(t, ecKey(t), key)
+}
+
+// pkiOf is a site with these keys.
+func pkiOf(t testing.TB, key *ecdsa.PrivateKey, taskKey ed25519.PrivateKey) *pki {
+	t.Helper()
+	p := &pki{t: t, pool: x509.NewCertPool(), key: key, task: taskKey, device: ecKey(t)}
 	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "P01 CA"}, IsCA: true,
 		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
 	p.cert = p.issue(ca, ca, &p.key.PublicKey)
@@ -58,7 +65,6 @@ func newPKI(t testing.TB) *pki {
 	leaf := p.issue(&x509.Certificate{DNSNames: []string{"listener.test"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}},
 		p.cert, &p.key.PublicKey)
 	p.server = tls.Certificate{Certificate: [][]byte{leaf.Raw, p.cert.Raw}, PrivateKey: p.key}
-	_, p.task, _ = ed25519.GenerateKey(rand.Reader)
 	return p
 }
 
@@ -93,6 +99,9 @@ func (p *pki) issue(tmpl, parent *x509.Certificate, pub any) *x509.Certificate {
 
 // certificate is a device's, changed by edit.
 func (p *pki) certificate(device uint32, edit ...func(*x509.Certificate)) tls.Certificate {
+	if p.fixed != nil {
+		return *p.fixed
+	}
 	id := wire.Identity{Site: "P01", Device: device, ID: task.NewRandomID()}
 	tmpl := &x509.Certificate{URIs: []*url.URL{id.URI()}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
 	for _, f := range edit {
@@ -161,6 +170,7 @@ func (s script) Next(ctx context.Context) (Update, error) {
 type spoolFolder struct {
 	mu      sync.Mutex
 	files   []box.Contents
+	at      []time.Time // when each came
 	broken  error
 	tried   int
 	changed chan struct{} // closed at the next change
@@ -178,7 +188,7 @@ func (f *spoolFolder) drop(c box.Contents, from, to time.Time) error {
 	if to.Before(from) {
 		return errors.New("file ends before it begins")
 	}
-	f.files = append(f.files, c)
+	f.files, f.at = append(f.files, c), append(f.at, time.Now())
 	return nil
 }
 
@@ -290,7 +300,7 @@ func newBench(t testing.TB, edit func(*Config), updates ...Update) *bench {
 func newBenchOn(t testing.TB, tcp, https net.Listener, dial func() (net.Conn, error), wait times, edit func(*Config)) *bench {
 	t.Helper()
 	b := &bench{t: t, pki: newPKI(t), feed: make(script), box: &spoolFolder{changed: make(chan struct{})}, dial: dial}
-	cfg := Config{Site: "P01", Name: "BENCH", Epoch: 1, Version: "test", Certificate: always(b.pki.server), ClientCAs: b.pki.pool,
+	cfg := Config{Site: "P01", Name: "BENCH", Epoch: 1, Version: "test", Certificate: always(b.pki.server), ClientCAs: b.pki.clientCAs,
 		Drop: b.box.drop, Feed: b.feed, Log: quiet(),
 		Beacon: func(nonce [16]byte) ([]byte, error) {
 			return (&task.Beacon{Site: "P01", Time: time.Now(), Nonce: nonce}).Sign(b.pki.task), nil
@@ -324,7 +334,7 @@ func (b *bench) tell(updates ...Update) {
 // come; received is closed at the end of the connection, and end says why.
 type agent struct {
 	t        testing.TB
-	conn     *tls.Conn
+	conn     connection
 	received chan wire.Message
 	end      error
 }
@@ -339,10 +349,14 @@ func (b *bench) connect(config *tls.Config) (*agent, error) {
 		raw.Close()
 		return nil, err
 	}
+	return b.agent(conn, raw), nil
+}
+
+func (b *bench) agent(conn connection, raw io.Closer) *agent {
 	a := &agent{t: b.t, conn: conn, received: make(chan wire.Message, 4096)}
 	go a.read()
 	b.t.Cleanup(func() { raw.Close() })
-	return a, nil
+	return a
 }
 
 func (a *agent) read() {
@@ -492,6 +506,8 @@ func (p *pipes) Close() error {
 }
 
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 10123} }
+
+func (p *pki) clientCAs() *x509.CertPool { return p.pool }
 
 // always is a certificate that is never renewed.
 func always(c tls.Certificate) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {

@@ -1,12 +1,10 @@
 package listener
 
 import (
-	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"mime"
 	"net"
 	"net/http"
@@ -17,6 +15,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/bugle-fleet/bugle/listener/wire"
+	"github.com/bugle-fleet/bugle/listener/wire/carrier"
 )
 
 // JoinRefused is an error of [Config.Join] that the device is told.
@@ -28,9 +27,14 @@ type JoinRefused struct {
 
 func (e *JoinRefused) Error() string { return "join refused: " + e.Title + ": " + e.Detail }
 
+// RoutesPath is where the HTTPS port serves [Config].Routes.
+const RoutesPath = "/relay/"
+
 // Handler returns what the HTTPS port serves: POST [wire.JoinPath] for devices
-// that have no certificate yet, and GET /livez. Errors are problems by RFC 9457
-// ([wire.JoinError]).
+// that have no certificate yet, the carriers for those that have one
+// ([carrier.WebSocketPath], [carrier.PollPath]), [wire.LogsPath] for what they
+// collected, and GET /livez. Errors are
+// problems by RFC 9457 ([wire.JoinError]).
 func (l *Listener) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
@@ -38,6 +42,14 @@ func (l *Listener) Handler() http.Handler {
 		w.Write([]byte("ok\n"))
 	})
 	mux.HandleFunc(wire.JoinPath, l.join)
+	mux.HandleFunc(wire.RenewPath, l.revive)
+	mux.HandleFunc(wire.LogsPath, l.takeLogs)
+	mux.HandleFunc(carrier.WebSocketPath, l.overWebSocket)
+	mux.HandleFunc(carrier.PollPath, l.overPoll)
+	mux.HandleFunc(carrier.PollPath+"/", l.overPoll)
+	if l.cfg.Routes != nil {
+		mux.Handle(RoutesPath, l.cfg.Routes)
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		problem(w, &JoinRefused{http.StatusNotFound, "Not found", "there is nothing at " + r.URL.Path})
 	})
@@ -64,6 +76,9 @@ func (l *Listener) join(w http.ResponseWriter, r *http.Request) {
 
 func (l *Listener) answerJoin(w http.ResponseWriter, r *http.Request, address string) (wire.JoinReply, error) {
 	var none wire.JoinReply
+	if l.stops() {
+		return none, tryLater(errStops.Error())
+	}
 	if l.cfg.Join == nil {
 		return none, &JoinRefused{http.StatusNotFound, "Not found", "devices cannot join at this listener"}
 	}
@@ -157,76 +172,15 @@ func (j *joins) forget(now time.Time) {
 	}
 }
 
-const httpsStop = 2 * time.Second
-
-// serveHTTPS serves the HTTPS port until ctx ends.
-func (l *Listener) serveHTTPS(ctx context.Context, https net.Listener) error {
-	if https == nil {
-		return nil
-	}
-	srv := &http.Server{
-		Handler:           l.Handler(),
-		TLSConfig:         httpsConfig(&l.cfg),
-		ReadHeaderTimeout: l.times.handshake,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      30 * time.Second,
-		IdleTimeout:       30 * time.Second,
-		MaxHeaderBytes:    8 << 10,
-		ErrorLog:          slog.NewLogLogger(l.cfg.Log.Handler(), slog.LevelDebug),
-	}
-	served := start(func() error {
-		return srv.ServeTLS(&fewAtATime{https, make(chan struct{}, l.cfg.Limits.HTTPS)}, "", "")
-	})
-	stopped := make(chan struct{})
-	release := context.AfterFunc(ctx, func() {
-		defer close(stopped)
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), httpsStop)
-		defer cancel()
-		if srv.Shutdown(last) != nil {
-			srv.Close()
-		}
-	})
-	err := served()
-	if release() { // ctx has not ended: the socket failed
-		return fmt.Errorf("serve https: %w", err)
-	}
-	<-stopped
-	return nil
-}
-
-// httpsConfig checks a client certificate if one is given.
+// httpsConfig checks a client certificate if one is given: see [verifyShown].
 func httpsConfig(cfg *Config) *tls.Config {
-	return &tls.Config{
+	return withClientCAs(cfg.ClientCAs, &tls.Config{
 		MinVersion:     tls.VersionTLS13,
 		GetCertificate: cfg.Certificate,
-		ClientAuth:     tls.VerifyClientCertIfGiven,
-		ClientCAs:      cfg.ClientCAs,
-	}
-}
-
-// fewAtATime leaves connections in the backlog while many are open.
-type fewAtATime struct {
-	net.Listener
-	open chan struct{}
-}
-
-func (f *fewAtATime) Accept() (net.Conn, error) {
-	f.open <- struct{}{}
-	c, err := f.Listener.Accept()
-	if err != nil {
-		<-f.open
-		return nil, err
-	}
-	return &counted{Conn: c, done: func() { <-f.open }}, nil
-}
-
-type counted struct {
-	net.Conn
-	once sync.Once
-	done func()
-}
-
-func (c *counted) Close() error {
-	defer c.once.Do(c.done)
-	return c.Conn.Close()
+		ClientAuth:     tls.RequestClientCert,
+		VerifyConnection: func(cs tls.ConnectionState) error {
+			return verifyShown(cs.PeerCertificates, cfg.ClientCAs(), time.Now())
+		},
+		NextProtos: []string{"h2", "http/1.1"},
+	})
 }

@@ -137,7 +137,7 @@ func TestJoinProblems(t *testing.T) {
 func idle(t *testing.T, edit func(*Config)) *Listener {
 	t.Helper()
 	p := newPKI(t)
-	cfg := Config{Site: "P01", Name: "BENCH", Certificate: always(p.server), ClientCAs: p.pool, Log: quiet(),
+	cfg := Config{Site: "P01", Name: "BENCH", Certificate: always(p.server), ClientCAs: p.clientCAs, Log: quiet(),
 		Drop: (&spoolFolder{changed: make(chan struct{})}).drop, Feed: make(script),
 		Beacon: func([16]byte) ([]byte, error) { return nil, nil },
 		Policy: func(uint32, string) (Policy, error) { return Policy{}, nil }}
@@ -195,7 +195,7 @@ func TestConfigIsChecked(t *testing.T) {
 		"client CAs": func(c *Config) { c.ClientCAs = nil }, "drop": func(c *Config) { c.Drop = nil }, "feed": func(c *Config) { c.Feed = nil },
 	} {
 		cfg := idle(t, func(*Config) {}).cfg
-		cfg.Certificate, cfg.ClientCAs = always(p.server), p.pool
+		cfg.Certificate, cfg.ClientCAs = always(p.server), p.clientCAs
 		edit(&cfg)
 		if _, err := New(cfg); err == nil {
 			t.Errorf("without %s it is taken", name)

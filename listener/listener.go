@@ -26,6 +26,9 @@ type Listener struct {
 	status   *status
 	files    *files
 	joins    joins
+	renewals *renewals
+	fallback *fallback
+	uploads  uploads
 
 	door     door
 	slots    chan struct{} // one per handshake under way
@@ -53,7 +56,9 @@ func New(cfg Config) (*Listener, error) {
 	gather := cfg.Flush / 25
 	l.results = newSpool(l.files, gather, fileRows, lim.PendingRows, lim.PendingBytes, packResults)
 	l.facts = newSpool(l.files, gather, fileRows, lim.PendingRows, lim.PendingBytes, packFacts)
-	l.presence = newPresence(l.files, cfg.SnapshotEvery, cfg.Flush)
+	l.presence = newPresence(l.files, cfg.SnapshotEvery, cfg.SnapshotMost, cfg.Flush)
+	l.renewals = newRenewals()
+	l.fallback = newFallback(lim.Fallback)
 	l.joins = joins{every: lim.JoinRate, burst: lim.JoinBurst}
 	return l, nil
 }
@@ -84,13 +89,17 @@ func (l *Listener) Serve(ctx context.Context, tcp, https net.Listener) error {
 	l.status.record(box.StatusRecord{Type: box.Started, Version: l.cfg.Version, Address: tcp.Addr().String()})
 	reports := l.report(hard)
 	status := start(func() error { return l.status.run(hard) })
-	serving := l.serveAll(intake, stopIntake, tcp, https)
+	l.fallback.serve(intake)
+	web := l.serveHTTPS(stopIntake, https)
+	serving := l.serveAll(intake, stopIntake, tcp)
 
 	<-intake.Done()
 	tcp.Close()
 	err := serving()
+	l.fallback.stop()
 	defer time.AfterFunc(l.cfg.Grace, abandon).Stop()
 	l.dismissAll()
+	err = errors.Join(err, web())
 	l.results.stop()
 	l.facts.stop()
 	close(l.presence.stopped)
@@ -128,7 +137,7 @@ func (l *Listener) report(hard context.Context) (wait func() error) {
 
 // serveAll runs what lets agents and updates in, until intake ends; the first
 // that fails ends it. The function it returns waits for their end.
-func (l *Listener) serveAll(intake context.Context, stop func(), tcp, https net.Listener) (wait func() error) {
+func (l *Listener) serveAll(intake context.Context, stop func(), tcp net.Listener) (wait func() error) {
 	orStop := func(f func() error) func() error {
 		return func() error {
 			err := f()
@@ -140,9 +149,9 @@ func (l *Listener) serveAll(intake context.Context, stop func(), tcp, https net.
 	}
 	return together(
 		orStop(func() error { return l.accept(intake, tcp) }),
-		orStop(func() error { return l.serveHTTPS(intake, https) }),
 		func() error { l.follow(intake); return nil },
 		func() error { l.release(intake); return nil },
+		func() error { l.renew(intake); return nil },
 		func() error { l.status.minutes(intake); return nil })
 }
 
@@ -176,8 +185,8 @@ func together(fs ...func() error) (wait func() error) {
 }
 
 // settled notes that a session got what a push had for it, or never will.
-func (l *Listener) settled(op *operation, now time.Time) {
-	if took, last := op.settled(now); last {
+func (l *Listener) settled(p *push, now time.Time) {
+	if took, last := p.settled(now); last {
 		l.count.lastPush.Store(uint64(took))
 	}
 }

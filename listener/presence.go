@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bugle-fleet/bugle/inbox/box"
@@ -20,13 +21,16 @@ const (
 	reasonStopped   uint8 = 5
 	reasonBlocked   uint8 = 7
 
-	carrierTCP uint8 = 1
+	carrierTCP       uint8 = 1
+	carrierWebSocket uint8 = 2
+	carrierLongPoll  uint8 = 3
 )
 
 // presence is who is online, and who has changed since the last file.
 type presence struct {
 	files *files
-	every time.Duration // between full reports
+	every time.Duration // between full reports, at the least
+	most  time.Duration // and while no file fails
 	least time.Duration // between deltas
 
 	mu      sync.Mutex
@@ -36,17 +40,19 @@ type presence struct {
 
 	wake    chan struct{} // one slot: something has changed
 	stopped chan struct{} // nothing changes any more
+
+	doubted atomic.Bool // something went wrong since the last full report
 }
 
-func newPresence(f *files, every, least time.Duration) *presence {
-	return &presence{files: f, every: every, least: least,
+func newPresence(f *files, every, most, least time.Duration) *presence {
+	return &presence{files: f, every: every, most: most, least: least,
 		online: make(map[uint32]box.PresenceEntry), changed: make(map[uint32]box.PresenceEntry),
 		wake: make(chan struct{}, 1), stopped: make(chan struct{})}
 }
 
 // set notes that a device is online or not.
-func (p *presence) set(device uint32, online bool, reason uint8, now time.Time) {
-	e := box.PresenceEntry{Device: device, Online: online, Reason: reason, Carrier: carrierTCP, Since: now.Truncate(time.Millisecond)}
+func (p *presence) set(device uint32, online bool, reason, carrier uint8, now time.Time) {
+	e := box.PresenceEntry{Device: device, Online: online, Reason: reason, Carrier: carrier, Since: now.Truncate(time.Millisecond)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if online {
@@ -70,14 +76,15 @@ func (p *presence) run(ctx context.Context) error {
 	if err := p.report(ctx, true); err != nil {
 		return err
 	}
-	full := time.NewTicker(p.every)
-	defer full.Stop()
+	pulse := time.NewTicker(p.every)
+	defer pulse.Stop()
+	fulls := p.begin(time.Now())
 	for {
 		whole := false
 		select {
 		case <-p.wake:
-		case <-full.C:
-			whole = true
+		case <-pulse.C:
+			whole = fulls.pulse(time.Now())
 		case <-p.stopped:
 			return p.report(ctx, false)
 		}

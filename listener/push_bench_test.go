@@ -100,3 +100,43 @@ func BenchmarkFrames100k(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkWave100k releases a wave of 100,000 devices that is spread over ten
+// minutes, of which 1,000 are signed in: the order of the devices is made once,
+// then every 20 ms moves on from where the last one was.
+func BenchmarkWave100k(b *testing.B) {
+	p := newPKI(b)
+	devices := make([]uint32, 100_000)
+	for i := range devices {
+		devices[i] = uint32(i + 1)
+	}
+	u := p.held(time.Hour, devices...)
+	tk, _ := u.Signed.Task()
+	var begin, ticks, longest time.Duration
+	for b.Loop() {
+		tab, now := newTable(10), time.Now()
+		for _, d := range devices[:1000] {
+			tab.signIn(d, &fakeSession{device: d}, &wire.SignIn{}, 1000, now, func() {})
+		}
+		if err := tab.open(newOperation(tk, u), now); err != nil {
+			b.Fatal(err)
+		}
+		w := ReleaseWave{ID: tk.Operation, Wave: 1, Devices: u.Targets, At: now, Spread: 10 * time.Minute}
+		begun := time.Now()
+		if err := tab.wave(w, now); err != nil {
+			b.Fatal(err)
+		}
+		begin += time.Since(begun)
+		begun = time.Now()
+		for next := now; !next.IsZero(); {
+			tick := time.Now()
+			next = tab.release(now)
+			longest = max(longest, time.Since(tick))
+			now = now.Add(batch)
+		}
+		ticks += time.Since(begun)
+	}
+	b.ReportMetric(float64(begin.Microseconds())/1000/float64(b.N), "ms/begin")
+	b.ReportMetric(float64(ticks.Microseconds())/1000/float64(b.N), "ms/all-ticks")
+	b.ReportMetric(float64(longest.Microseconds())/1000, "ms/longest-tick")
+}

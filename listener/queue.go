@@ -9,18 +9,19 @@ import (
 	"github.com/bugle-fleet/bugle/listener/wire"
 )
 
-// A queue is what waits for one agent: frames that are ready, and operations
-// whose frames are made when their turn comes, for an open operation costs a
-// session no more than a pointer. Frames go first.
+// A queue is what waits for one agent: frames that are ready, keyrings, which all
+// sessions share, and operations whose frames are made when their turn comes, for
+// an open operation costs a session no more than a pointer. They go in this order.
 type queue struct {
 	frames [][]byte
 	bytes  int
-	tasks  []delivery
+	rings  [][]byte
+	tasks  [priorities][]delivery // by priority, in each as they came
 }
 
 type delivery struct {
 	op   *operation
-	push bool // at the release, which is timed
+	push *push // at the release, which is timed; else nil
 }
 
 // add takes a frame; false means that too much waits already.
@@ -36,13 +37,16 @@ func (q *queue) add(frame []byte) bool {
 // finish drops the tasks that wait, and returns those of a push. The last words,
 // if there are any, follow the frames that wait; a blocked device gets nothing
 // but them.
-func (q *queue) finish(words *wire.Close) (unsent []*operation) {
-	for _, d := range q.tasks {
-		if d.push {
-			unsent = append(unsent, d.op)
+func (q *queue) finish(words *wire.Close) (unsent []*push) {
+	for p, tasks := range q.tasks {
+		for _, d := range tasks {
+			if d.push != nil {
+				unsent = append(unsent, d.push)
+			}
 		}
+		q.tasks[p] = nil
 	}
-	q.tasks = nil
+	q.rings = nil
 	if words == nil || words.Code == wire.Blocked {
 		q.frames, q.bytes = nil, 0
 	}
@@ -64,6 +68,11 @@ func (s *session) reply(m wire.Message) {
 		s.l.cfg.Log.Error("encode message", "device", s.device, "err", err)
 		return
 	}
+	s.frame(f)
+}
+
+// frame queues a message that is encoded.
+func (s *session) frame(f []byte) {
 	s.mu.Lock()
 	ok := s.ended || s.queue.add(f)
 	s.mu.Unlock()
@@ -75,16 +84,27 @@ func (s *session) reply(m wire.Message) {
 }
 
 // deliver queues an operation. There are never more than the table holds.
-func (s *session) deliver(op *operation, push bool) {
+func (s *session) deliver(op *operation, p *push) {
 	s.mu.Lock()
 	ended := s.ended
 	if !ended {
-		s.queue.tasks = append(s.queue.tasks, delivery{op, push})
+		waiting := &s.queue.tasks[op.priority-1]
+		*waiting = append(*waiting, delivery{op, p})
 	}
 	s.mu.Unlock()
-	if ended && push {
-		s.l.settled(op, time.Now())
+	if ended && p != nil {
+		s.l.settled(p, time.Now())
 	}
+	s.signal()
+}
+
+// keyrings queues rings. There are never more than the table holds.
+func (s *session) keyrings(frames [][]byte) {
+	s.mu.Lock()
+	if !s.ended {
+		s.queue.rings = append(s.queue.rings, frames...)
+	}
+	s.mu.Unlock()
 	s.signal()
 }
 
@@ -141,13 +161,26 @@ func (s *session) take() (frames [][]byte, next delivery, ended bool) {
 	case len(q.frames) > 0:
 		frames = q.frames
 		q.frames, q.bytes = nil, 0
-	case len(q.tasks) > 0:
-		next = q.tasks[0]
-		if q.tasks = q.tasks[1:]; len(q.tasks) == 0 {
-			q.tasks = nil
-		}
+	case len(q.rings) > 0:
+		frames, q.rings = q.rings, nil
+	default:
+		next = q.nextTask()
 	}
 	return frames, next, s.ended
+}
+
+func (q *queue) nextTask() (next delivery) {
+	for p, tasks := range q.tasks {
+		if len(tasks) == 0 {
+			continue
+		}
+		next = tasks[0]
+		if q.tasks[p] = tasks[1:]; len(q.tasks[p]) == 0 {
+			q.tasks[p] = nil
+		}
+		break
+	}
+	return next
 }
 
 const writeChunk = 32 << 10
@@ -176,12 +209,14 @@ func (s *session) sendFrames(frames [][]byte) error {
 }
 
 // sendTask sends an operation if it is still due, which is decided here and now,
-// and reports it.
+// and reports it. It notes first that the device knows the task: an operation that
+// ends meanwhile is either seen here to have ended, or its cancel follows the task.
 func (s *session) sendTask(d delivery) error {
-	if d.push {
-		defer func() { s.l.settled(d.op, time.Now()) }()
+	if d.push != nil {
+		defer func() { s.l.settled(d.push, time.Now()) }()
 	}
 	now := time.Now()
+	d.op.setSent(s.device)
 	if !d.op.due(s.device, now) {
 		return nil
 	}

@@ -2,7 +2,6 @@ package listener
 
 import (
 	"bufio"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -23,8 +22,9 @@ import (
 // message counts any more, and only the last words are still written.
 type session struct {
 	l       *Listener
-	conn    *tls.Conn
+	conn    connection
 	raw     net.Conn
+	carrier uint8 // how it is connected, as presence files say it
 	device  uint32
 	address string
 	rate    *rate.Limiter
@@ -44,9 +44,9 @@ type session struct {
 	soon     time.Duration // the interval after the message that is awaited now
 }
 
-func newSession(l *Listener, conn *tls.Conn, raw net.Conn, device uint32, address string) *session {
+func newSession(l *Listener, conn connection, raw net.Conn, carrier uint8, device uint32, address string) *session {
 	interval := max(l.cfg.KeepAlive, l.cfg.KeepAliveOf(device))
-	return &session{l: l, conn: conn, raw: raw, device: device, address: address,
+	return &session{l: l, conn: conn, raw: raw, carrier: carrier, device: device, address: address,
 		rate: rate.NewLimiter(rate.Limit(l.cfg.Limits.MessageRate), l.cfg.Limits.MessageBurst),
 		gone: make(chan struct{}), written: make(chan struct{}), wake: make(chan struct{}, 1),
 		interval: interval, soon: interval}
@@ -152,6 +152,8 @@ func (s *session) handle(m wire.Message) error {
 		return s.keepAlive(m)
 	case *wire.PolicyRequest:
 		s.policy(m)
+	case *wire.Renew:
+		s.renew(m)
 	case *wire.Inventory:
 		if !s.l.inventory(s, m) {
 			return errSessionEnded
@@ -240,10 +242,10 @@ func (s *session) end(reason uint8, words *wire.Close) bool {
 	close(s.gone)
 	s.mu.Unlock()
 	now := time.Now()
-	for _, op := range unsent {
-		s.l.settled(op, now)
+	for _, p := range unsent {
+		s.l.settled(p, now)
 	}
-	s.l.table.signOut(s.device, s, func() { s.l.presence.set(s.device, false, reason, now) })
+	s.l.table.signOut(s.device, s, func() { s.l.presence.set(s.device, false, reason, s.carrier, now) })
 	if words == nil {
 		s.raw.Close()
 	}

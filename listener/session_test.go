@@ -409,10 +409,12 @@ func TestStopFlushesResults(t *testing.T) {
 // nothing.
 func TestLastWords(t *testing.T) {
 	for code, frames := range map[wire.CloseCode]int{wire.GoingAway: 2, wire.Blocked: 1} {
-		q := queue{tasks: []delivery{{op: &operation{}, push: true}, {op: &operation{}}}}
+		q := queue{rings: [][]byte{{1}}}
+		q.tasks[0] = []delivery{{op: &operation{}}}
+		q.tasks[2] = []delivery{{op: &operation{}, push: &push{}}}
 		q.add([]byte("ready"))
-		if unsent := q.finish(&wire.Close{Code: code}); len(unsent) != 1 || len(q.tasks) != 0 {
-			t.Errorf("%s: %d pushes and %d tasks are left", code, len(unsent), len(q.tasks))
+		if unsent := q.finish(&wire.Close{Code: code}); len(unsent) != 1 || q.nextTask().op != nil || q.rings != nil {
+			t.Errorf("%s: %d pushes are left, %v", code, len(unsent), q)
 		}
 		if len(q.frames) != frames {
 			t.Errorf("%s: %d frames are left", code, len(q.frames))

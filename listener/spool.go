@@ -182,6 +182,7 @@ type files struct {
 	message func(n messageNumber, device uint32, text string)
 
 	dropped, failed atomic.Uint64
+	last            atomic.Int64 // when a file was dropped last, Unix nanoseconds
 	failing         atomic.Bool
 }
 
@@ -214,6 +215,7 @@ func (f *files) note(c box.Contents, err error) {
 		return
 	}
 	f.dropped.Add(1)
+	f.last.Store(time.Now().UnixNano())
 	if f.failing.Swap(false) {
 		f.log.Info("files can be dropped again")
 		f.message(msgDropWorks, 0, "files can be dropped again")

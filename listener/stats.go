@@ -21,9 +21,14 @@ type Stats struct {
 	TooSlow   uint64 // sessions cut because the agent did not read
 
 	Pushes   uint64        // tasks sent, replays included
+	Cancels  uint64        // cancels handed to sessions
 	Results  uint64        // taken from agents
 	Unknown  uint64        // of them final ones of operations that are not open
-	LastPush time.Duration // from the release of the last operation to its last session
+	LastPush time.Duration // from the last release, of an operation or of some of its devices, to its last session
+
+	Renewals      uint64 // certificates that were renewed
+	RenewsDropped uint64 // requests for one that got no answer: too many
+	Keyring       uint32 // current: number of the newest that is handed out, 1 if there is none
 
 	PendingResults   int // current: rows that are not on disk
 	PendingInventory int // current: devices' facts that are not on disk
@@ -39,6 +44,7 @@ type counters struct {
 	connections, handshakes                         atomic.Int64
 	signIns, refused, displaced, tooSlow            atomic.Uint64
 	pushes, results, unknownOps, sentLost, lastPush atomic.Uint64
+	cancels, renewals, renewsDropped                atomic.Uint64
 }
 
 // Stats returns the listener's figures.
@@ -52,6 +58,8 @@ func (l *Listener) Stats() Stats {
 		PendingResults: l.results.held(), PendingInventory: l.facts.held(), PendingStatus: l.status.held(),
 		Drops: l.files.dropped.Load(), FailedDrops: l.files.failed.Load(), DropFailing: l.files.failing.Load(),
 	}
+	s.Cancels, s.Renewals, s.RenewsDropped = c.cancels.Load(), c.renewals.Load(), c.renewsDropped.Load()
+	s.Keyring = l.table.newestRing()
 	s.Operations, s.Sessions, s.Blocked = l.table.counts()
 	select {
 	case <-l.whole:

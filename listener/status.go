@@ -21,6 +21,9 @@ const (
 	msgTooSlow    messageNumber = 3007
 	msgProtocol   messageNumber = 3008
 	msgFull       messageNumber = 3009
+	msgKeyring    messageNumber = 3010
+	msgRenewFails messageNumber = 3011
+	msgRenewOften messageNumber = 3012
 )
 
 // The severities that status files carry, which are those of the journal's
@@ -32,7 +35,8 @@ const (
 )
 
 var severities = map[messageNumber]uint8{msgDropFails: failure, msgDropWorks: info, msgFeedBroken: warning,
-	msgNotServed: failure, msgSentLost: warning, msgBlocked: info, msgTooSlow: warning, msgProtocol: warning, msgFull: warning}
+	msgNotServed: failure, msgSentLost: warning, msgBlocked: info, msgTooSlow: warning, msgProtocol: warning, msgFull: warning,
+	msgKeyring: failure, msgRenewFails: failure, msgRenewOften: warning}
 
 // Bounds of what a listener says of itself.
 const (

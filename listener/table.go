@@ -1,7 +1,6 @@
 package listener
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,12 +8,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/bugle-fleet/bugle/listener/wire"
 	"github.com/bugle-fleet/bugle/listener/wire/task"
 )
 
 // A table is what is open and who is signed in. Under its one lock every open
-// operation meets every session of its targets exactly once: at the release, or
-// at the sign-in if that is later.
+// operation meets every session of its targets exactly once: at the device's
+// release, or at the sign-in if that is later.
 type table struct {
 	maxOps int
 	room   atomic.Int64 // for task frames that are kept, in bytes
@@ -22,16 +22,23 @@ type table struct {
 	mu         sync.Mutex
 	generation uint64 // of the feed's reading
 	ops        map[task.ID]*operation
+	agenda     agenda
+	cancels    cancels
+	rings      rings
 	sessions   map[uint32]receiver
 	blocked    map[uint32]uint64 // generation in which the feed said so
 	closed     bool
 }
 
-// A receiver is a session as the table sees it. The table calls deliver under
-// its lock: it must not block.
+// A receiver is a session as the table sees it. The table calls deliver and
+// keyrings under its lock: they must not block.
 type receiver interface {
-	// deliver hands over an operation; push says that it is the release.
-	deliver(op *operation, push bool)
+	// deliver hands over an operation; p is nil unless it is the release.
+	deliver(op *operation, p *push)
+	// keyrings hands over rings, to go before any task.
+	keyrings(frames [][]byte)
+	// frame hands over a message.
+	frame(f []byte)
 	// displace ends the session because its device signed in again.
 	displace()
 	// block ends the session because its device was blocked.
@@ -58,10 +65,9 @@ func (t *table) begin() {
 func (t *table) whole() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for id, op := range t.ops {
+	for _, op := range t.ops {
 		if op.generation != t.generation {
-			op.close(&t.room)
-			delete(t.ops, id)
+			t.forget(op)
 		}
 	}
 	for device, g := range t.blocked {
@@ -73,13 +79,17 @@ func (t *table) whole() {
 
 var errTooManyOps = errors.New("too many open operations")
 
-// open adds an operation and sends it if its time has come.
+// open adds an operation and sends it if its time has come and it is not held.
 func (t *table) open(op *operation, now time.Time) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if known := t.ops[op.task.Operation]; known != nil {
 		known.generation = t.generation
 		known.merge(op)
+		if known.held && !op.held {
+			known.held = false
+			t.releaseAll(known, now)
+		}
 		return nil
 	}
 	if len(t.ops) >= t.maxOps {
@@ -87,15 +97,24 @@ func (t *table) open(op *operation, now time.Time) error {
 	}
 	op.generation = t.generation
 	t.ops[op.task.Operation] = op
-	if !now.Before(op.task.NotBefore) {
-		t.push(op, now)
+	if !op.held {
+		t.releaseAll(op, now)
 	}
 	return nil
+}
+
+// releaseAll lets an operation go to all its targets, at not-before.
+func (t *table) releaseAll(op *operation, now time.Time) {
+	t.enter(&wave{op: op, next: op.task.NotBefore}, now)
 }
 
 func (op *operation) merge(again *operation) {
 	op.mu.Lock()
 	defer op.mu.Unlock()
+	if op.final == nil {
+		op.final = again.final
+		return
+	}
 	for i := range min(len(op.final), len(again.final)) {
 		for j, bits := range again.final[i] {
 			op.final[i][j] |= bits
@@ -103,47 +122,14 @@ func (op *operation) merge(again *operation) {
 	}
 }
 
-func (t *table) push(op *operation, now time.Time) {
-	op.released, op.begun = true, now
-	var to []receiver
-	if len(t.sessions) > 0 {
-		to = make([]receiver, 0, len(t.sessions))
+// forget drops an operation and what is under way of it. The caller holds the
+// lock.
+func (t *table) forget(op *operation) {
+	for len(op.waves) > 0 {
+		t.leave(op.waves[0])
 	}
-	for device, s := range t.sessions {
-		if op.due(device, now) {
-			to = append(to, s)
-		}
-	}
-	op.left.Store(int64(len(to)))
-	for _, s := range to {
-		s.deliver(op, true)
-	}
-}
-
-// release sends what has become due and returns when the next will, or zero.
-func (t *table) release(now time.Time) (next time.Time) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, op := range t.ops {
-		switch {
-		case op.released:
-		case !now.Before(op.task.NotBefore):
-			t.push(op, now)
-		case next.IsZero() || op.task.NotBefore.Before(next):
-			next = op.task.NotBefore
-		}
-	}
-	return next
-}
-
-// end forgets an operation.
-func (t *table) end(id task.ID) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if op := t.ops[id]; op != nil {
-		op.close(&t.room)
-		delete(t.ops, id)
-	}
+	op.close(&t.room)
+	delete(t.ops, op.task.Operation)
 }
 
 // final notes that a device has answered; known is false for an operation that
@@ -186,39 +172,42 @@ var (
 	errStops   = errors.New("listener stops")
 )
 
-// signIn makes s the device's session, hands it what is due, oldest first, and
-// returns the session that it displaces. Under the table's lock it calls taken,
-// so that what depends on who is signed in is told in the right order.
-func (t *table) signIn(device uint32, s receiver, most int, now time.Time, taken func()) (old receiver, err error) {
+// signIn makes s the device's session, hands it what is due, in order, and the
+// keyrings that it lacks. It returns the session that it displaces, and the
+// cancels of operations that in lists. Under the table's lock it calls taken, so
+// that what depends on who is signed in is told in the right order.
+func (t *table) signIn(device uint32, s receiver, in *wire.SignIn, most int, now time.Time, taken func()) (old receiver, cancels [][]byte, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	old = t.sessions[device]
 	switch _, blocked := t.blocked[device]; {
 	case t.closed:
-		return nil, errStops
+		return nil, nil, errStops
 	case blocked:
-		return nil, errBlocked
+		return nil, nil, errBlocked
 	case old == nil && len(t.sessions) >= most:
-		return nil, errFull
+		return nil, nil, errFull
 	}
 	t.sessions[device] = s
 	taken()
-	for _, op := range t.due(device, now) {
-		s.deliver(op, false)
+	cancels = t.listed(device, in.Open, now)
+	if fresh := t.rings.above(in.Keyring); fresh != nil {
+		s.keyrings(fresh)
 	}
-	return old, nil
+	for _, op := range t.due(device, now) {
+		s.deliver(op, nil)
+	}
+	return old, cancels, nil
 }
 
 func (t *table) due(device uint32, now time.Time) []*operation {
 	var due []*operation
 	for _, op := range t.ops {
-		if op.released && op.due(device, now) {
+		if op.isReleased(device) && op.due(device, now) {
 			due = append(due, op)
 		}
 	}
-	slices.SortFunc(due, func(a, b *operation) int {
-		return bytes.Compare(a.task.Operation[:], b.task.Operation[:])
-	})
+	slices.SortFunc(due, inOrder)
 	return due
 }
 

@@ -5,8 +5,11 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -21,20 +24,44 @@ type fakeHost struct {
 	err    error
 	sent   []Fact
 	scan   ScanPolicy
+
+	users    []string // whose policy was fetched
+	logFiles []string
+	uploads  []upload
+	verbose  []time.Duration
+}
+
+// upload is what an action handed to the agent to send.
+type upload struct {
+	operation task.ID
+	body      []byte
+	sum       Digest
 }
 
 func (h *fakeHost) FetchPolicy(context.Context) (string, error) { return h.policy, h.err }
-func (h *fakeHost) SendFacts(_ context.Context, f []Fact) error { h.sent = f; return h.err }
-func (h *fakeHost) Scan() ScanPolicy                            { return h.scan }
-func (h *fakeHost) request(params string) Request               { return Request{Params: []byte(params), Host: h} }
+func (h *fakeHost) SendFacts(_ context.Context, f []Fact) error {
+	h.sent = append(h.sent, f...)
+	return h.err
+}
+func (h *fakeHost) Scan() ScanPolicy        { return h.scan }
+func (h *fakeHost) LogFiles() []string      { return h.logFiles }
+func (h *fakeHost) Verbose(d time.Duration) { h.verbose = append(h.verbose, d) }
+func (h *fakeHost) FetchUserPolicy(_ context.Context, user string) (string, error) {
+	h.users = append(h.users, user)
+	return h.policy, h.err
+}
+func (h *fakeHost) Upload(_ context.Context, op task.ID, body io.ReaderAt, size int64, sum Digest) error {
+	b, err := io.ReadAll(io.NewSectionReader(body, 0, size))
+	h.uploads = append(h.uploads, upload{op, b, sum})
+	return errors.Join(h.err, err)
+}
+func (h *fakeHost) request(params string) Request { return Request{Params: []byte(params), Host: h} }
+
+// builtin returns the kinds of a machine that has none of the programs that they
+// could start: no test may restart this one, or change what is installed.
 func builtin(t testing.TB, cfg Config) map[string]Description {
 	t.Helper()
-	cfg.Scanner = "builtin"
-	table, err := Table(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return table
+	return newFake(t, runtime.GOOS).table(t, cfg)
 }
 
 func write(t testing.TB, path, content string) string {
@@ -48,20 +75,25 @@ func write(t testing.TB, path, content string) string {
 
 func TestKinds(t *testing.T) {
 	table := builtin(t, Config{})
-	for kind, again := range map[string]bool{"policy.machine": true, "discovery.collect": true, "scan.quick": false, "scan.full": false} {
-		d, ok := table[kind]
-		if !ok || d.Kind != kind || d.AtLeastOnce != again || d.Timeout <= 0 || d.Action == nil {
+	alone := map[string]Class{"scan.quick": Alone, "scan.full": Alone, "update.install": Intrusive, "restart": Barrier}
+	once := []string{"scan.quick", "scan.full", "update.install", "restart"}
+	for kind, d := range table {
+		if d.Kind != kind || d.Timeout <= 0 || d.Action == nil {
 			t.Errorf("%s is %+v", kind, d)
 		}
-		if scan := strings.HasPrefix(kind, "scan."); scan != (d.Class == Alone) {
-			t.Errorf("%s is of class %d", kind, d.Class)
+		if d.Class != alone[kind] || d.AtLeastOnce == slices.Contains(once, kind) {
+			t.Errorf("%s is of class %d, again %v", kind, d.Class, d.AtLeastOnce)
 		}
+	}
+	if len(table) != 21 {
+		t.Errorf("%d kinds", len(table))
 	}
 }
 
 func TestParametersAreReadStrictly(t *testing.T) {
 	table := builtin(t, Config{})
 	bad := []string{"[]", "null", "1", `"x"`, " ", "{", `{}{}`, `{} x`, `{"x":1}`, `{"folders":["/"]}`, `{"sha256":"abc"}`, `{"sha256":[1]}`}
+	named := []string{"threat.exclude", "threat.allow", "threat.override", "threat.restore", "application.evaluate", "wake"}
 	for kind, d := range table {
 		for _, p := range bad {
 			if o := d.Action.Run(context.Background(), (&fakeHost{}).request(p)); o.State != task.Refused || !strings.HasPrefix(o.Detail, "parameters: ") {
@@ -69,7 +101,8 @@ func TestParametersAreReadStrictly(t *testing.T) {
 			}
 		}
 		for _, p := range []string{"", "{}", " {} \n"} {
-			if o := d.Action.Run(context.Background(), (&fakeHost{}).request(p)); o.State != task.Succeeded {
+			o := d.Action.Run(context.Background(), (&fakeHost{}).request(p))
+			if refused := slices.Contains(named, kind); refused != (o.State == task.Refused) || o.State == task.Failed {
 				t.Errorf("%s with %q: %s %q", kind, p, o.State, o.Detail)
 			}
 		}

@@ -24,6 +24,8 @@ const (
 // walk is one scan under way.
 type walk struct {
 	want     map[Digest]bool
+	rules    *rules
+	deal     func(ctx context.Context, f finding, act string) string
 	pace     *pace
 	buf      []byte
 	files    int // compared, or counted if there is nothing to compare with
@@ -50,6 +52,11 @@ func (w *walk) folder(ctx context.Context, dir string) error {
 		case err != nil:
 			w.skipped++
 			return nil
+		case w.rules.excludes(path):
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
 		case !d.Type().IsRegular():
 			return nil
 		case w.files == maxFiles:
@@ -74,13 +81,22 @@ func (w *walk) file(ctx context.Context, path string) error {
 	}
 	w.files++
 	if w.want[sum] {
-		if len(w.findings) < maxFindings {
-			w.findings = append(w.findings, path+" "+sum.String())
-		} else {
-			w.more++
-		}
+		w.report(ctx, finding{path, sum.String(), &sum}, w.rules.action(sum.String()))
 	}
 	return nil
+}
+
+// report notes a finding, and does with it what an override says.
+func (w *walk) report(ctx context.Context, f finding, act string) {
+	text := f.path + " " + f.threat
+	if act != actReport {
+		text += " " + w.deal(ctx, f, act)
+	}
+	if len(w.findings) < maxFindings {
+		w.findings = append(w.findings, text)
+	} else {
+		w.more++
+	}
 }
 
 var errNotRegular = errors.New("not a regular file")
@@ -126,7 +142,7 @@ func (w *walk) outcome() Outcome {
 	if len(w.findings) == 0 {
 		return Outcome{State: task.Succeeded, Detail: fmt.Sprintf("clean: %d files%s", w.files, note)}
 	}
-	return found(w.list(fmt.Sprintf(" (%d files%s)", w.files, note)))
+	return foundOutcome(w.list(fmt.Sprintf(" (%d files%s)", w.files, note)))
 }
 
 // list names as many findings as a result holds.

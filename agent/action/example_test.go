@@ -3,11 +3,14 @@ package action_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"log"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/bugle-fleet/bugle/agent/action"
+	"github.com/bugle-fleet/bugle/listener/wire/task"
 )
 
 // host is the agent that runs an action.
@@ -16,6 +19,14 @@ type host struct{}
 func (host) FetchPolicy(context.Context) (string, error)    { return "", nil }
 func (host) SendFacts(context.Context, []action.Fact) error { return nil }
 func (host) Scan() action.ScanPolicy                        { return action.ScanPolicy{} }
+func (host) FetchUserPolicy(context.Context, string) (string, error) {
+	return "", nil
+}
+func (host) LogFiles() []string { return nil }
+func (host) Upload(context.Context, task.ID, io.ReaderAt, int64, action.Digest) error {
+	return nil
+}
+func (host) Verbose(time.Duration) {}
 
 // A quick scan for one indicator.
 func ExampleTable() {

@@ -1,55 +1,59 @@
 package action
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
+	"regexp"
 	"strings"
-	"time"
 
 	"github.com/bugle-fleet/bugle/listener/wire/task"
 )
 
 // A family is a scanner whose command line and exit codes are known.
 type family struct {
-	name    string                                        // of the program, in lower case
-	argv    func(full bool, folders []string) []string    // after the program; no folders mean everything
-	outcome func(code int, output string) (Outcome, bool) // ok is false for a code that means an error
+	name     string                                              // of the program, in lower case
+	argv     func(full bool, folders, exclude []string) []string // after the program; no folders mean everything
+	outcome  func(code int, output string) (Outcome, bool)       // ok is false for a code that means an error
+	findings func(output string) []finding                       // nil: it deals with what it finds by itself
 }
 
 var families = []family{
-	{"clamdscan", clamdscanArgv, clamOutcome},
-	{"clamscan", clamscanArgv, clamOutcome},
-	{"mpcmdrun.exe", defenderArgv, defenderOutcome},
+	{"clamdscan", clamdscanArgv, clamOutcome, clamFindings},
+	{"clamscan", clamscanArgv, clamOutcome, clamFindings},
+	{"mpcmdrun.exe", defenderArgv, defenderOutcome, nil},
 }
 
 // everything is what a full scan by ClamAV looks at.
 func everything() []string { return []string{string(filepath.Separator)} }
 
-func clamdscanArgv(_ bool, folders []string) []string {
+// clamdscanArgv leaves out nothing: clamd reads only its own configuration. What it
+// finds in excluded folders is not reported.
+func clamdscanArgv(_ bool, folders, _ []string) []string {
 	if folders == nil {
 		folders = everything()
 	}
 	return append([]string{"--fdpass", "--multiscan", "--infected", "--no-summary", "--stdout", "--"}, folders...)
 }
 
-func clamscanArgv(_ bool, folders []string) []string {
+func clamscanArgv(_ bool, folders, exclude []string) []string {
 	if folders == nil {
 		folders = everything()
 	}
-	return append([]string{"--recursive", "--infected", "--no-summary", "--stdout",
+	argv := []string{"--recursive", "--infected", "--no-summary", "--stdout",
 		"--cross-fs=no", "--follow-dir-symlinks=0", "--follow-file-symlinks=0",
-		"--exclude-dir=^/(proc|sys|dev)(/|$)", "--"}, folders...)
+		"--exclude-dir=^/(proc|sys|dev)(/|$)"}
+	for _, path := range exclude {
+		quoted := "^" + regexp.QuoteMeta(strings.TrimSuffix(path, "/"))
+		argv = append(argv, "--exclude-dir="+quoted+"(/|$)", "--exclude="+quoted+"(/|$)")
+	}
+	return append(append(argv, "--"), folders...)
 }
 
 // defenderArgv leaves the folders to Defender: its quick scan knows where
 // malware starts.
-func defenderArgv(full bool, _ []string) []string {
+func defenderArgv(full bool, _, _ []string) []string {
 	if full {
 		return []string{"-Scan", "-ScanType", "2"}
 	}
@@ -61,7 +65,7 @@ func clamOutcome(code int, output string) (Outcome, bool) {
 	case 0:
 		return Outcome{State: task.Succeeded, Detail: "clean"}, true
 	case 1:
-		return found("found: " + oneLine(output)), true
+		return foundOutcome("found: " + oneLine(output)), true
 	}
 	return Outcome{}, false
 }
@@ -73,31 +77,27 @@ func defenderOutcome(code int, output string) (Outcome, bool) {
 	case code == 0 && !strings.Contains(output, "Threat"):
 		return Outcome{State: task.Succeeded, Detail: "clean"}, true
 	case (code == 0 || code == 2) && strings.Contains(output, "Threat"):
-		return found("found: " + oneLine(output)), true
+		return foundOutcome("found: " + oneLine(output)), true
 	}
 	return Outcome{}, false
-}
-
-func oneLine(s string) string {
-	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' })
-	return cut(strings.Join(lines, "; "), task.MaxDetail-256)
 }
 
 // A scanner is a program of this machine.
 type scanner struct {
 	path string
 	family
+	sys *system
 }
 
 // chooseScanner returns the scanner that choice means, nil for the built-in one.
-func chooseScanner(choice string) (*scanner, error) {
+func chooseScanner(choice string, sys *system) (*scanner, error) {
 	switch choice {
 	case "builtin":
 		return nil, nil
 	case "", "auto":
-		return findScanner(runtime.GOOS, exec.LookPath), nil
+		return findScanner(sys), nil
 	}
-	s := scannerAt(choice)
+	s := scannerAt(choice, sys)
 	if s == nil {
 		return nil, fmt.Errorf("use scanner %s: bugle knows clamdscan, clamscan and MpCmdRun.exe; say builtin for the built-in scanner", choice)
 	}
@@ -114,65 +114,50 @@ func chooseScanner(choice string) (*scanner, error) {
 	return s, nil
 }
 
-func scannerAt(path string) *scanner {
+func scannerAt(path string, sys *system) *scanner {
 	name := strings.ToLower(path[strings.LastIndexAny(path, `/\`)+1:])
 	for _, f := range families {
 		if f.name == name {
-			return &scanner{path, f}
+			return &scanner{path, f, sys}
 		}
 	}
 	return nil
 }
 
-// findScanner looks for a scanner where the operating system goos has it.
-func findScanner(goos string, look func(string) (string, error)) *scanner {
+// defender is where Windows has the program that steers Microsoft Defender.
+const defender = `C:\Program Files\Windows Defender\MpCmdRun.exe`
+
+// findScanner looks for a scanner where the operating system has it.
+func findScanner(sys *system) *scanner {
 	candidates := []string{"clamdscan", "clamscan"}
-	if goos == "windows" {
-		candidates = []string{`C:\Program Files\Windows Defender\MpCmdRun.exe`}
+	if sys.goos == "windows" {
+		candidates = []string{defender}
 	}
-	for _, c := range candidates {
-		if path, err := look(c); err == nil {
-			return scannerAt(path)
-		}
+	if path, ok := sys.has(candidates...); ok {
+		return scannerAt(path, sys)
 	}
 	return nil
 }
 
-// maxOutput is how much of what a scanner says is kept.
-const maxOutput = 16 << 10
-
-// run starts the scanner without a shell and without this process's
-// environment, and ends it with its children when ctx ends.
-func (s *scanner) run(ctx context.Context, argv []string) Outcome {
-	var out limitedBuffer
-	cmd := exec.CommandContext(ctx, s.path, argv...)
-	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
-	if runtime.GOOS == "windows" {
-		cmd.Env = []string{"SystemRoot=" + os.Getenv("SystemRoot"), "ProgramData=" + os.Getenv("ProgramData")}
+// run starts the scanner, and returns what it found if that is for the caller to
+// deal with.
+func (s *scanner) run(ctx context.Context, argv []string) (Outcome, []finding) {
+	e, err := s.sys.run(ctx, command{path: s.path, args: argv})
+	if err != nil {
+		return failed(err), nil
 	}
-	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.WaitDelay = 5 * time.Second
-	ownGroup(cmd)
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		return failed(fmt.Errorf("run %s: %w", s.name, err))
+	o, ok := s.outcome(e.code, strings.TrimRight(e.output+"\n"+e.errors, "\n"))
+	switch {
+	case !ok:
+		return e.unexpected(s.name), nil
+	case o.Code != CodeFound || s.findings == nil:
+		return o, nil
 	}
-	code := cmd.ProcessState.ExitCode()
-	if o, ok := s.outcome(code, out.String()); ok {
-		return o
-	}
-	o := failed(fmt.Errorf("%s ended with code %d: %s", s.name, code, oneLine(out.String())))
-	o.Code = int32(code)
-	return o
+	return o, s.findings(e.output)
 }
 
-// limitedBuffer keeps the first maxOutput bytes. One goroutine of exec writes it.
-type limitedBuffer struct{ bytes.Buffer }
-
-func (b *limitedBuffer) Write(p []byte) (int, error) {
-	if room := maxOutput - b.Len(); room > 0 {
-		b.Buffer.Write(p[:min(len(p), room)])
-	}
-	return len(p), nil
+// finds tells whether the scanner finds a threat in one file.
+func (s *scanner) finds(ctx context.Context, f finding) bool {
+	o, found := s.run(ctx, s.argv(false, []string{f.path}, nil))
+	return o.Code == CodeFound && len(found) == 1 && found[0].path == f.path && found[0].threat == f.threat
 }

@@ -2,10 +2,8 @@ package action
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -30,12 +28,12 @@ func TestCommandLines(t *testing.T) {
 		{`C:\Program Files\Windows Defender\MpCmdRun.exe`, false, folders, "-Scan -ScanType 1"},
 		{`C:\Program Files\Windows Defender\MpCmdRun.exe`, true, nil, "-Scan -ScanType 2"},
 	} {
-		s := scannerAt(c.path)
+		s := scannerAt(c.path, nil)
 		if s == nil || s.path != c.path {
 			t.Errorf("%s is not known", c.path)
 			continue
 		}
-		if got := strings.Join(s.argv(c.full, c.folders), " "); got != c.want {
+		if got := strings.Join(s.argv(c.full, c.folders, nil), " "); got != c.want {
 			t.Errorf("%s, full %v:\n got %s\nwant %s", c.path, c.full, got, c.want)
 		}
 	}
@@ -62,41 +60,27 @@ func TestExitCodes(t *testing.T) {
 		{"MpCmdRun.exe", 2, "CmdTool: Failed with hr = 0x80508023", Outcome{}, false},
 		{"MpCmdRun.exe", -1, "", Outcome{}, false},
 	} {
-		if got, ok := scannerAt(c.path).outcome(c.code, c.output); got != c.want || ok != c.ok {
+		if got, ok := scannerAt(c.path, nil).outcome(c.code, c.output); got != c.want || ok != c.ok {
 			t.Errorf("%s, code %d, %q: %+v %v", c.path, c.code, c.output, got, ok)
 		}
 	}
 }
 
 func TestWhichScanner(t *testing.T) {
-	have := func(names ...string) func(string) (string, error) {
-		return func(name string) (string, error) {
-			if slices.Contains(names, name) {
-				return "/bin/" + name, nil
-			}
-			return "", errors.New("not found")
-		}
-	}
-	defender := `C:\Program Files\Windows Defender\MpCmdRun.exe`
-	windows := func(name string) (string, error) {
-		if name == defender {
-			return name, nil
-		}
-		return "", errors.New("not found")
-	}
 	for _, c := range []struct {
 		goos string
-		look func(string) (string, error)
+		have []string
 		want string
 	}{
-		{"linux", have("clamscan", "clamdscan"), "clamdscan"},
-		{"darwin", have("clamscan"), "clamscan"},
-		{"linux", have(), ""},
-		{"windows", windows, "mpcmdrun.exe"},
-		{"windows", have("clamscan"), ""},
+		{"linux", []string{"clamscan", "clamdscan"}, "clamdscan"},
+		{"darwin", []string{"clamscan"}, "clamscan"},
+		{"linux", nil, ""},
+		{"windows", []string{defender}, "mpcmdrun.exe"},
+		{"windows", []string{"clamscan"}, ""},
 	} {
 		got := ""
-		if s := findScanner(c.goos, c.look); s != nil {
+		f := newFake(t, c.goos, c.have...)
+		if s := findScanner(&f.system); s != nil {
 			got = s.name
 		}
 		if got != c.want {
@@ -156,8 +140,10 @@ func fake(args []string) {
 }
 
 func runFake(ctx context.Context, args ...string) Outcome {
-	s := &scanner{os.Args[0], families[1]}
-	return s.run(ctx, append([]string{fakeScanner}, args...))
+	sys := thisSystem()
+	s := &scanner{os.Args[0], families[1], &sys}
+	o, _ := s.run(ctx, append([]string{fakeScanner}, args...))
+	return o
 }
 
 func TestScannerIsRun(t *testing.T) {
@@ -181,8 +167,9 @@ func TestScannerIsRun(t *testing.T) {
 	if o := runFake(context.Background(), "flood"); o.Code != CodeFound || len(o.Detail) > task.MaxDetail {
 		t.Errorf("flood: %s, %d bytes", o.State, len(o.Detail))
 	}
-	s := &scanner{"/nowhere/clamscan", families[1]}
-	if o := s.run(context.Background(), nil); o.State != task.Failed || !strings.HasPrefix(o.Detail, "run clamscan: ") {
+	sys := thisSystem()
+	s := &scanner{"/nowhere/clamscan", families[1], &sys}
+	if o, _ := s.run(context.Background(), nil); o.State != task.Failed || !strings.HasPrefix(o.Detail, "start /nowhere/clamscan: ") {
 		t.Errorf("not there: %+v", o)
 	}
 }
@@ -220,11 +207,12 @@ func TestScannerEndsWithItsContext(t *testing.T) {
 func TestIndicatorsNeedTheBuiltinScanner(t *testing.T) {
 	dir := t.TempDir()
 	sum := write(t, filepath.Join(dir, "evil"), "evil")
-	s, err := newScan(Config{Scanner: "builtin", Folders: []string{dir}})
+	sys := thisSystem()
+	s, err := newScan(Config{Scanner: "builtin", Folders: []string{dir}}, &sys, new(protection))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.scanner = &scanner{"/nowhere/clamscan", families[1]}
+	s.scanner = &scanner{"/nowhere/clamscan", families[1], &sys}
 	if o := s.quick(context.Background(), (&fakeHost{}).request(`{"sha256":["`+sum+`"]}`)); o.Code != CodeFound {
 		t.Errorf("%+v", o)
 	}

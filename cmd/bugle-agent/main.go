@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // local maintenance windows, also where the system has no time zones
 )
 
 // version is set when a release is linked.

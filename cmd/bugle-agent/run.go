@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -22,7 +23,7 @@ import (
 // options are the flags of run and join.
 type options struct {
 	dir, site, token, tokenFile, name string
-	scanner, roots                    string
+	scanner, roots, kinds             string
 	logFormat, logLevel               string
 }
 
@@ -38,6 +39,17 @@ func defaultDir() string {
 	return "bugle-agent"
 }
 
+// defaultKinds is where a machine's packages put the kinds that administrators add.
+func defaultKinds() string {
+	switch runtime.GOOS {
+	case "windows":
+		return filepath.Join(os.Getenv("ProgramFiles"), "bugle", "kinds")
+	case "darwin":
+		return "/usr/local/lib/bugle/kinds"
+	}
+	return "/usr/lib/bugle/kinds"
+}
+
 func (o *options) join(f *flag.FlagSet) {
 	f.StringVar(&o.dir, "dir", defaultDir(), "folder of this agent")
 	f.StringVar(&o.site, "site", "", "HOST:PORT of the site's HTTPS port, to join")
@@ -50,6 +62,7 @@ func (o *options) join(f *flag.FlagSet) {
 
 func (o *options) run(f *flag.FlagSet) {
 	f.StringVar(&o.scanner, "scanner", "auto", "auto, builtin, or the path of clamdscan, clamscan or MpCmdRun.exe")
+	f.StringVar(&o.kinds, "kinds", defaultKinds(), "folder of the kinds of task that administrators add, which only root may write; empty for none")
 	f.StringVar(&o.roots, "scan-roots", "", "folders of a full scan, separated by "+string(os.PathListSeparator))
 }
 
@@ -146,7 +159,7 @@ func (p *program) run(args []string) error {
 	}
 	file := logFile(o.dir)
 	defer file.Close()
-	log, _, err := p.logger(&o, io.MultiWriter(p.stderr, file))
+	log, level, err := p.logger(&o, io.MultiWriter(p.stderr, file))
 	if err != nil {
 		return err
 	}
@@ -159,7 +172,8 @@ func (p *program) run(args []string) error {
 			return err
 		}
 	}
-	a, err := agent.Open(o.dir, agent.Config{Version: version, Log: log, Scanner: o.scanner, ScanRoots: splitRoots(o.roots)})
+	a, err := agent.Open(o.dir, agent.Config{Version: version, Log: log, Scanner: o.scanner, ScanRoots: splitRoots(o.roots),
+		Kinds: o.kinds, Verbose: detail(level)})
 	if errors.Is(err, agent.ErrNotJoined) {
 		return fmt.Errorf("%w; give --site and --token-file once", err)
 	}
@@ -174,6 +188,18 @@ func (p *program) run(args []string) error {
 	cancel()
 	watchdog.Notify("STOPPING=1")
 	return errors.Join(err, a.Close())
+}
+
+// detail returns what makes the log detailed, and puts it back to its level.
+func detail(level *slog.LevelVar) func(on bool) {
+	usual := level.Level()
+	return func(on bool) {
+		if on {
+			level.Set(min(usual, slog.LevelDebug))
+		} else {
+			level.Set(usual)
+		}
+	}
 }
 
 func splitRoots(s string) []string {

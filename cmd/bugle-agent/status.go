@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/bugle-fleet/bugle/agent"
@@ -66,6 +67,25 @@ func printStatus(w io.Writer, s *agent.Status, running bool) {
 		fmt.Fprintf(w, "policy      %s\n", s.Policy)
 	} else {
 		fmt.Fprintln(w, "policy      none")
+	}
+	if s.Keyring > 0 {
+		fmt.Fprintf(w, "keyring     %d\n", s.Keyring)
+	}
+	if len(s.Windows) > 0 {
+		fmt.Fprintf(w, "windows     %s\n", strings.Join(s.Windows, ", "))
+	}
+	if len(s.Users) > 0 {
+		fmt.Fprintf(w, "people      %s\n", strings.Join(s.Users, ", "))
+	}
+	for _, d := range s.Deferred {
+		until := "for ever"
+		if !d.Until.IsZero() {
+			until = "until " + when(d.Until)
+		}
+		fmt.Fprintf(w, "deferred    %s %s %s (%s)\n", d.Kind, d.Operation, until, d.Why)
+	}
+	if s.More > 0 {
+		fmt.Fprintf(w, "deferred    %d more\n", s.More)
 	}
 	if s.LastError != "" {
 		fmt.Fprintf(w, "last error  %s\n", s.LastError)

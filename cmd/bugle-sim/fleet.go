@@ -89,7 +89,7 @@ func (f *fleet) open(ctx context.Context) (err error) {
 			}
 			m.agent, err = agent.Open(m.dir, agent.Config{
 				Version: version, Log: log.With("agent", m.name), Scanner: "builtin", Actions: f.actions(),
-				Record: f.records.Agent(m.device), Turn: turn, OnEvent: func(e agent.Event) { f.event(m, e) }})
+				Record: f.records.Agent(m.device), Turn: turn, OnEvent: func(e agent.Event) { f.event(m, e) }, Users: nobody})
 			if err != nil {
 				return fmt.Errorf("agent %s: %w", m.name, err)
 			}
@@ -98,6 +98,10 @@ func (f *fleet) open(ctx context.Context) (err error) {
 	}
 	return g.Wait()
 }
+
+// nobody is signed in at a simulated machine: its policy would be that of whoever
+// runs the simulation.
+func nobody() ([]string, error) { return nil, nil }
 
 // actions are those that take the place of real ones.
 func (f *fleet) actions() []action.Description {

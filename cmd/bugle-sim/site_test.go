@@ -14,7 +14,7 @@ import (
 func TestThreeAgentsAgainstASite(t *testing.T) {
 	cfg := realsite.Default()
 	cfg.Data, cfg.Version = t.TempDir(), "test"
-	cfg.ListenTCP, cfg.ListenHTTP, cfg.Console = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	cfg.ListenTCP, cfg.ListenHTTP, cfg.ListenFeed, cfg.Console = "127.0.0.1:0", "127.0.0.1:0", "", "127.0.0.1:0"
 	cfg.Log = slog.New(slog.DiscardHandler)
 	s, err := realsite.Open(t.Context(), cfg)
 	if err != nil {
@@ -27,7 +27,7 @@ func TestThreeAgentsAgainstASite(t *testing.T) {
 	}()
 	lines, _ := sim(t, 0, args("--data", cfg.Data, "--phases", "push,results", "--pushes", "1")...)
 	results := lines[2]["pushes"].([]any)[0].(map[string]any)
-	if hops, _ := results["hops"].(map[string]any); len(hops) != 5 || results["visible"] != 3.0 {
+	if hops, _ := results["hops"].(map[string]any); len(hops) != 6 || results["visible"] != 3.0 {
 		t.Errorf("results: %v", results)
 	}
 }

@@ -167,7 +167,7 @@ func (l *lab) launch(more ...string) {
 
 func (l *lab) serveArgs() []string {
 	return []string{"serve", "--data", l.data(), "--hosts", l.ip, "--listen-tcp", l.ip + ":10123",
-		"--listen-http", l.ip + ":10443", "--console", l.ip + ":8443",
+		"--listen-http", l.ip + ":10443", "--listen-feed", l.ip + ":10124", "--console", l.ip + ":8443",
 		"--seal-bytes", fmt.Sprint(1 << 20)} // so small that generations are sealed, archived and removed all the time
 }
 

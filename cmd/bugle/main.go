@@ -47,7 +47,7 @@ func newRoot() *cobra.Command {
 	}
 	o := new(admin.Options)
 	o.AddFlags(root.PersistentFlags())
-	root.AddCommand(newServe(), newDemo(), newVersion())
+	root.AddCommand(newServe(), newListener(), newDemo(), newVersion())
 	root.AddCommand(admin.Commands(o)...)
 	return root
 }

@@ -237,7 +237,7 @@ func (w *world) data() string { return filepath.Join(w.dir, "site") }
 func (w *world) serve() {
 	w.t.Helper()
 	w.site = start(w.t, "bugle", "serve", "--data", w.data(), "--hosts", w.ip,
-		"--listen-tcp", w.ip+":10123", "--listen-http", w.ip+":10443", "--console", w.ip+":8443")
+		"--listen-tcp", w.ip+":10123", "--listen-http", w.ip+":10443", "--listen-feed", w.ip+":10124", "--console", w.ip+":8443")
 	w.site.await("site is ready")
 }
 
@@ -301,6 +301,7 @@ type operationStatus struct {
 	Operation string
 	Targets   int
 	States    map[string]int
+	Released  int
 }
 
 func (w *world) show(id string) (o operationStatus) {

@@ -70,7 +70,7 @@ func TestYesterdaysJournal(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(journal, "tree", "checkpoint"), kept, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := start(t, "bugle", "serve", "--data", w.data(), "--listen-tcp", "127.0.0.1:0", "--listen-http", "127.0.0.1:0", "--console", "127.0.0.1:0")
+	p := start(t, "bugle", "serve", "--data", w.data(), "--listen-tcp", "127.0.0.1:0", "--listen-http", "127.0.0.1:0", "--listen-feed", "", "--console", "127.0.0.1:0")
 	p.await("the journal ends here, but it had events up to")
 	<-p.done
 	if code := p.cmd.ProcessState.ExitCode(); code != 1 {

@@ -60,8 +60,10 @@ func addServeFlags(f *pflag.FlagSet) {
 	f.String("site", d.Code, "the site's code, three capital letters or digits; it cannot change later")
 	f.String("listen-tcp", d.ListenTCP, "address for agents")
 	f.String("listen-http", d.ListenHTTP, "HTTPS address for agents that join")
+	f.String("listen-feed", d.ListenFeed, "address for listeners that run apart; empty if there are none")
 	f.String("console", d.Console, "HTTPS address for administrators, /livez, /readyz and /metrics")
 	f.StringSlice("hosts", nil, "names and addresses under which agents reach this machine, beside those it knows itself")
+	f.Duration("cert-validity", d.CertValidity, "how long a device's certificate is good; it is renewed at two thirds")
 	f.Duration("keep-alive", d.KeepAlive, "how often an agent must be heard, unless its policy says otherwise")
 	f.Duration("snapshot-every", d.Snapshot, "how often the listener reports presence in full")
 	f.Bool("inbox-polling", false, "look into the inbox every second; for file systems without change notification (NFS, SMB)")
@@ -72,13 +74,14 @@ func addServeFlags(f *pflag.FlagSet) {
 	f.Duration("check-every", d.CheckEvery, "how often the whole history is checked against its bytes on disk")
 	f.Int("per-address", d.PerAddress, "how many agents of one address may be signing in at once; raise it for a fleet behind one address")
 	f.Int64("min-free", d.MinFree, "bytes of disk to keep free: with less the site takes no new work, and goes on once there is room")
+	f.Int64("max-logs", d.MaxLogs, "bytes of logs that devices sent (logs.collect) to keep; the oldest make room")
 	f.String("log-format", "text", "text or json")
 	f.String("log-level", "info", "debug, info, warn or error")
 }
 
 // serveKeys are the settings that a file or the environment may name.
-var serveKeys = []string{"data", "site", "listen-tcp", "listen-http", "console", "hosts", "keep-alive",
-	"snapshot-every", "inbox-polling", "max-store", "seal-bytes", "seal-age", "keep-live", "check-every", "per-address", "min-free", "log-format", "log-level"}
+var serveKeys = []string{"data", "site", "listen-tcp", "listen-http", "listen-feed", "console", "hosts", "cert-validity", "keep-alive",
+	"snapshot-every", "inbox-polling", "max-store", "seal-bytes", "seal-age", "keep-live", "check-every", "per-address", "min-free", "max-logs", "log-format", "log-level"}
 
 // clientKeys are environment variables of the administrator's commands, which a
 // shell may have set while it starts a site.

@@ -42,7 +42,7 @@ func TestDemoThatCannotBegin(t *testing.T) {
 func TestSecondServer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	second := start(t, "bugle", "serve", "--data", w.data(), "--listen-tcp", "127.0.0.1:0", "--listen-http", "127.0.0.1:0", "--console", "127.0.0.1:0")
+	second := start(t, "bugle", "serve", "--data", w.data(), "--listen-tcp", "127.0.0.1:0", "--listen-http", "127.0.0.1:0", "--listen-feed", "", "--console", "127.0.0.1:0")
 	second.await("another process runs the site in " + w.data())
 	<-second.done
 	if code := second.cmd.ProcessState.ExitCode(); code != 1 {
@@ -55,7 +55,7 @@ func TestSecondServer(t *testing.T) {
 func TestStopWhileStarting(t *testing.T) {
 	cfg := site.Default()
 	cfg.Data, cfg.Log = t.TempDir(), slog.New(slog.DiscardHandler)
-	cfg.ListenTCP, cfg.ListenHTTP, cfg.Console = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	cfg.ListenTCP, cfg.ListenHTTP, cfg.ListenFeed, cfg.Console = "127.0.0.1:0", "127.0.0.1:0", "", "127.0.0.1:0"
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := serveSite(ctx, cfg); err != nil {
@@ -72,7 +72,7 @@ func TestPortInUse(t *testing.T) {
 	}
 	defer taken.Close()
 	address := taken.Addr().String()
-	p := start(t, "bugle", "serve", "--data", t.TempDir(), "--listen-tcp", address, "--listen-http", "127.0.0.1:0", "--console", "127.0.0.1:0")
+	p := start(t, "bugle", "serve", "--data", t.TempDir(), "--listen-tcp", address, "--listen-http", "127.0.0.1:0", "--listen-feed", "", "--console", "127.0.0.1:0")
 	p.await("listen on " + address + " (--listen-tcp)")
 	<-p.done
 }

@@ -1,7 +1,6 @@
 package authority
 
 import (
-	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/x509"
 	"errors"
@@ -16,13 +15,15 @@ import (
 
 // Validity is how long a device's certificate is good unless [WithValidity] says
 // otherwise.
-const Validity = 365 * 24 * time.Hour
+const Validity = 7 * 24 * time.Hour
+
+// MaxValidity is the longest that [WithValidity] takes.
+const MaxValidity = 365 * 24 * time.Hour
 
 // An Authority is safe for concurrent use. It implements [journal.Fold].
 type Authority struct {
 	site     string
 	keys     *keys
-	pool     *x509.CertPool
 	now      func() time.Time
 	validity time.Duration
 
@@ -30,10 +31,16 @@ type Authority struct {
 	policies policyCache
 	beacons  beaconCache
 
-	mu        sync.RWMutex // over what follows: Apply writes, all others read
+	changing sync.Mutex // one change of keys at a time
+
+	mu        sync.RWMutex // over what follows and the keys: Apply writes, all others read
 	journal   journal.Journal
 	addresses []string
-	devices   []device // by number; 0 is nobody's
+	https     []string
+	rings     []ring         // from 2; the first one is that of the keys
+	pool      *x509.CertPool // of the newest ring
+	everCAs   *x509.CertPool // of all
+	devices   []device       // by number; 0 is nobody's
 	joined    map[joinKey]uint32
 	tokens    map[string]*token
 	listeners map[string]*listener
@@ -41,13 +48,19 @@ type Authority struct {
 
 type device struct {
 	id      task.ID
-	public  []byte // uncompressed point
-	serial  []byte
 	token   string
-	joined  time.Time // when the journal took it
-	expires time.Time
+	first   certificate // of the join; its key is the device's half of the result key
+	newest  certificate // none before the first renewal
 	blocked bool
 	changed uint64 // the event that blocked or unblocked it last
+}
+
+// certificate returns the newest one.
+func (d *device) certificate() certificate {
+	if d.newest.public != nil {
+		return d.newest
+	}
+	return d.first
 }
 
 // joinKey names a join: a token and a public key.
@@ -62,16 +75,14 @@ func joinKeyOf(token string, public []byte) joinKey {
 }
 
 type token struct {
-	hash    [32]byte
-	uses    uint32
-	used    uint32
-	expires time.Time
-	revoked uint64 // the event, or 0
-}
-
-type listener struct {
-	newest uint32
-	keys   map[uint32]ed25519.PublicKey
+	hash     [32]byte
+	uses     uint32
+	used     uint32
+	created  time.Time
+	expires  time.Time
+	revoked  uint64 // the event, or 0
+	listener string // that may join with it; empty: devices
+	scope    []byte // of that listener, a roaring bitmap; empty for all devices
 }
 
 // An Option changes how an [Authority] works.
@@ -96,15 +107,14 @@ func Open(dir, site string, options ...Option) (*Authority, error) {
 	for _, o := range options {
 		o(a)
 	}
-	if a.validity <= 0 {
+	if a.validity <= 0 || a.validity > MaxValidity {
 		return nil, fmt.Errorf("open authority: certificates that are good for %v", a.validity)
 	}
 	var err error
 	if a.keys, err = openKeys(dir, site, a.now()); err != nil {
 		return nil, fmt.Errorf("open authority: %w", err)
 	}
-	a.pool = x509.NewCertPool()
-	a.pool.AddCert(a.keys.cert)
+	a.renewPool()
 	return a, nil
 }
 
@@ -135,6 +145,13 @@ func (a *Authority) SetListeners(addresses ...string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.addresses = append([]string(nil), addresses...)
+}
+
+// SetHTTPS is [Authority.SetListeners] for the HTTPS carriers.
+func (a *Authority) SetHTTPS(addresses ...string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.https = append([]string(nil), addresses...)
 }
 
 var errNotAttached = errors.New("authority has no journal yet")
@@ -169,19 +186,19 @@ func (a *Authority) Apply(e *event.Event) {
 	case *event.DeviceUnblocked:
 		a.applyBlocked(p.Device, false, e.Number)
 	case *event.TokenCreated:
-		a.tokens[p.Token] = &token{hash: p.Hash, uses: p.Uses, expires: p.Expires}
+		a.tokens[p.Token] = &token{hash: p.Hash, uses: p.Uses, created: e.Accepted, expires: p.Expires, listener: p.Listener, scope: p.Scope}
 	case *event.TokenRevoked:
 		if t := a.tokens[p.Token]; t != nil && t.revoked == 0 {
 			t.revoked = e.Number
 		}
 	case *event.ListenerGranted:
-		l := a.listeners[p.Listener]
-		if l == nil {
-			l = &listener{keys: map[uint32]ed25519.PublicKey{}}
-			a.listeners[p.Listener] = l
-		}
-		l.newest = max(l.newest, p.Epoch)
-		l.keys[p.Epoch] = ed25519.PublicKey(p.PublicKey)
+		a.applyGranted(p)
+	case *event.ListenerRevoked:
+		a.applyRevoked(p, e.Number)
+	case *event.CertificateIssued:
+		a.applyIssued(p, e)
+	case *event.KeysChanged:
+		a.applyKeys(p)
 	}
 }
 
@@ -192,7 +209,8 @@ func (a *Authority) applyJoined(p *event.DeviceJoined, e *event.Event) {
 	for int(p.Device) >= len(a.devices) {
 		a.devices = append(a.devices, device{})
 	}
-	a.devices[p.Device] = device{id: p.ID, public: p.PublicKey, serial: p.Serial, token: p.Token, joined: e.Accepted, expires: p.Expires}
+	first := certificate{p.PublicKey, p.Serial, e.Accepted, p.Expires, a.ring().Number, e.Number}
+	a.devices[p.Device] = device{id: p.ID, token: p.Token, first: first}
 	a.joined[joinKeyOf(p.Token, p.PublicKey)] = p.Device
 	if t := a.tokens[p.Token]; t != nil {
 		t.used++
@@ -207,7 +225,7 @@ func (a *Authority) applyBlocked(number uint32, blocked bool, event uint64) {
 
 // device returns the device, or nil if there is none; the caller holds mu.
 func (a *Authority) device(number uint32) *device {
-	if number == 0 || uint64(number) >= uint64(len(a.devices)) || a.devices[number].public == nil {
+	if number == 0 || uint64(number) >= uint64(len(a.devices)) || a.devices[number].first.public == nil {
 		return nil
 	}
 	return &a.devices[number]

@@ -1,7 +1,9 @@
 package authority
 
 import (
+	"bytes"
 	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
@@ -16,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bugle-fleet/bugle/journal/event"
 	"github.com/bugle-fleet/bugle/listener/wire"
 )
 
@@ -26,6 +29,43 @@ const (
 	// behind.
 	skew = 5 * time.Minute
 )
+
+// A certificate is what the journal has of one: enough to make it again.
+type certificate struct {
+	public  []byte // uncompressed point
+	serial  []byte
+	issued  time.Time // when the journal took it
+	expires time.Time
+	ring    uint32 // the newest ring then, which says the authority that signs it
+	event   uint64
+}
+
+// newCertificate is what is to be on record before a certificate is signed.
+func (a *Authority) newCertificate(public []byte, validity time.Duration) *event.CertificateIssued {
+	return &event.CertificateIssued{PublicKey: public, Serial: newSerial().Bytes(), Expires: a.now().UTC().Add(validity).Truncate(time.Second)}
+}
+
+func (a *Authority) applyIssued(p *event.CertificateIssued, e *event.Event) {
+	c := certificate{p.PublicKey, p.Serial, e.Accepted, p.Expires, a.ring().Number, e.Number}
+	if l := a.listeners[p.Listener]; p.Device == 0 && l != nil {
+		l.before, l.cert = l.cert, c
+	}
+	if d := a.device(p.Device); p.Device != 0 && d != nil {
+		d.newest = c
+	}
+}
+
+// answers tells whether c answers a request for public at now: it is for that
+// key, and new enough to be what got lost on the way.
+func (c *certificate) answers(public []byte, now time.Time) bool {
+	return bytes.Equal(c.public, public) && now.Before(c.issued.Add(c.expires.Sub(c.issued)/2))
+}
+
+// An issuer is an authority's certificate and its key.
+type issuer struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
 
 func selfSigned(site string, key *ecdsa.PrivateKey, now time.Time) ([]byte, error) {
 	t := &x509.Certificate{
@@ -50,28 +90,80 @@ func newSerial() *big.Int {
 	return new(big.Int).SetBytes(b[:])
 }
 
-// issue signs the certificate of a device; the same arguments give the same
+// issue signs a certificate of a device; the same arguments give the same
 // certificate but for the randomness of the signature.
-func (a *Authority) issue(number uint32, d device) ([]byte, error) {
+func (a *Authority) issue(number uint32, d device, c certificate) ([]byte, error) {
 	id := wire.Identity{Site: a.site, Device: number, ID: d.id}
-	public, err := ecdsa.ParseUncompressedPublicKey(a.keys.ca.Curve, d.public)
+	t := &x509.Certificate{
+		Subject:     pkix.Name{CommonName: d.id.String()},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		URIs:        []*url.URL{id.URI()},
+	}
+	ca, err := a.deviceIssuer(c.ring)
 	if err != nil {
 		return nil, fmt.Errorf("issue certificate of device %d: %w", number, err)
 	}
-	t := &x509.Certificate{
-		SerialNumber: new(big.Int).SetBytes(d.serial),
-		Subject:      pkix.Name{CommonName: d.id.String()},
-		NotBefore:    d.joined.Add(-skew),
-		NotAfter:     d.expires,
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		URIs:         []*url.URL{id.URI()},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, t, a.keys.cert, public, a.keys.ca)
+	der, err := ca.sign(t, c)
 	if err != nil {
 		return nil, fmt.Errorf("issue certificate of device %d: %w", number, err)
 	}
 	return der, nil
+}
+
+// sign completes t by c and signs it.
+func (i issuer) sign(t *x509.Certificate, c certificate) ([]byte, error) {
+	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), c.public)
+	if err != nil {
+		return nil, err
+	}
+	t.SerialNumber = new(big.Int).SetBytes(c.serial)
+	t.NotBefore, t.NotAfter = c.issued.Add(-skew), c.expires
+	t.KeyUsage = x509.KeyUsageDigitalSignature
+	return x509.CreateCertificate(rand.Reader, t, i.cert, public, i.key)
+}
+
+// issueListener signs the certificate of a listener that runs apart, for the
+// hosts of its addresses.
+func (a *Authority) issueListener(name string, l listener) (der []byte, by *x509.Certificate, err error) {
+	ca, err := a.serverIssuer(l.cert.ring)
+	if err != nil {
+		return nil, nil, fmt.Errorf("issue certificate of listener %s: %w", name, err)
+	}
+	t := &x509.Certificate{
+		Subject:     pkix.Name{CommonName: "bugle listener " + name + " of site " + a.site},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+		URIs:        []*url.URL{wire.ListenerIdentity{Site: a.site, Name: name}.URI()},
+	}
+	var hosts []string
+	for _, address := range slices.Concat(l.tcp, l.https) {
+		if host, _, err := net.SplitHostPort(address); err == nil && !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	addHosts(t, hosts)
+	if der, err = ca.sign(t, l.cert); err != nil {
+		return nil, nil, fmt.Errorf("issue certificate of listener %s: %w", name, err)
+	}
+	return der, ca.cert, nil
+}
+
+func addHosts(t *x509.Certificate, hosts []string) {
+	for _, h := range hosts {
+		if ip := net.ParseIP(h); ip != nil {
+			t.IPAddresses = append(t.IPAddresses, ip)
+		} else {
+			t.DNSNames = append(t.DNSNames, h)
+		}
+	}
+}
+
+// publicPoint is the key of a certificate as the journal has it.
+func publicPoint(cert *x509.Certificate) ([]byte, error) {
+	key, ok := cert.PublicKey.(*ecdsa.PublicKey)
+	if !ok || key.Curve != elliptic.P256() {
+		return nil, errors.New("its key is not ECDSA P-256")
+	}
+	return key.Bytes()
 }
 
 // ServerCertificate makes a key and a certificate for the site's own ports, good
@@ -85,6 +177,10 @@ func (a *Authority) ServerCertificate(hosts []string) (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("issue server certificate: %w", err)
 	}
+	ca, err := a.serverIssuer(0)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("issue server certificate: %w", err)
+	}
 	now := a.now()
 	t := &x509.Certificate{
 		SerialNumber: newSerial(),
@@ -94,14 +190,8 @@ func (a *Authority) ServerCertificate(hosts []string) (tls.Certificate, error) {
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
-	for _, h := range hosts {
-		if ip := net.ParseIP(h); ip != nil {
-			t.IPAddresses = append(t.IPAddresses, ip)
-		} else {
-			t.DNSNames = append(t.DNSNames, h)
-		}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, t, a.keys.cert, &key.PublicKey, a.keys.ca)
+	addHosts(t, hosts)
+	der, err := x509.CreateCertificate(rand.Reader, t, ca.cert, &key.PublicKey, ca.key)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("issue server certificate: %w", err)
 	}
@@ -109,12 +199,13 @@ func (a *Authority) ServerCertificate(hosts []string) (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("issue server certificate: %w", err)
 	}
-	return tls.Certificate{Certificate: [][]byte{der, a.keys.cert.Raw}, PrivateKey: key, Leaf: leaf}, nil
+	return tls.Certificate{Certificate: [][]byte{der, ca.cert.Raw}, PrivateKey: key, Leaf: leaf}, nil
 }
 
 // ServerCertificates is [Authority.ServerCertificate] for a server that outlives
 // one certificate: the function, for tls.Config.GetCertificate, makes a new one
-// when two thirds of the time are over.
+// when two thirds of the time are over, and when the authority of the old one has
+// gone.
 func (a *Authority) ServerCertificates(hosts []string) (func(*tls.ClientHelloInfo) (*tls.Certificate, error), error) {
 	hosts = slices.Clone(hosts)
 	current, err := a.ServerCertificate(hosts)
@@ -125,7 +216,7 @@ func (a *Authority) ServerCertificates(hosts []string) (func(*tls.ClientHelloInf
 	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		if current.Leaf.NotAfter.Sub(a.now()) < serverValidity/3 {
+		if current.Leaf.NotAfter.Sub(a.now()) < serverValidity/3 || !bytes.Equal(current.Certificate[1], a.CACert().Raw) {
 			next, err := a.ServerCertificate(hosts)
 			if err != nil {
 				return nil, err
@@ -137,12 +228,25 @@ func (a *Authority) ServerCertificates(hosts []string) (func(*tls.ClientHelloInf
 	}, nil
 }
 
-// ClientCAs is the pool that verifies certificates of devices.
-func (a *Authority) ClientCAs() *x509.CertPool { return a.pool.Clone() }
+// ClientCAs is the pool that verifies certificates of devices: the authorities
+// that are trusted now. Nobody changes it; it is asked for at each handshake.
+func (a *Authority) ClientCAs() *x509.CertPool {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.pool
+}
 
-// CACert is the site's own certificate; nobody changes it.
-func (a *Authority) CACert() *x509.Certificate { return a.keys.cert }
+// CACert is the authority that vouches for the site's own ports, the oldest one
+// that is trusted; nobody changes it.
+func (a *Authority) CACert() *x509.Certificate {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	ring := a.ring()
+	return a.keys.cas[string(ring.CA[len(ring.CA)-1])].cert
+}
 
-// CAHash is the SHA-256 of the CA's public key (its SubjectPublicKeyInfo in DER),
-// which tokens carry.
-func (a *Authority) CAHash() [32]byte { return sha256.Sum256(a.keys.cert.RawSubjectPublicKeyInfo) }
+// CAHash is the SHA-256 of the public key of [Authority.CACert] (its
+// SubjectPublicKeyInfo in DER), which tokens carry.
+func (a *Authority) CAHash() [32]byte { return caHash(a.CACert()) }
+
+func caHash(cert *x509.Certificate) [32]byte { return sha256.Sum256(cert.RawSubjectPublicKeyInfo) }

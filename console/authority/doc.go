@@ -1,8 +1,9 @@
 // Package authority is who decides what belongs to a site: it holds the site's
-// keys, lets devices join, gives them numbers and certificates, lets listeners
-// sign files, and blocks. It is the only one that appends device.joined,
-// device.blocked, device.unblocked, token.created, token.revoked and
-// listener.granted.
+// keys and changes them, lets devices and listeners join, gives them numbers,
+// epochs and certificates, renews these, and blocks and revokes. It is the only
+// one that appends device.joined, device.blocked, device.unblocked, token.created,
+// token.revoked, certificate.issued, keys.changed, listener.granted and
+// listener.revoked.
 //
 // # Keys
 //
@@ -21,6 +22,25 @@
 // all of the authority that a backup must hold; everything else is in the
 // journal.
 //
+// # Changing keys
+//
+// Task keys, policy keys and CAs are in rings ([task.Keyring]), numbered from 1,
+// the ring of the first day. [Authority.RotateKey] makes a key that takes over at
+// once and a ring that trusts it and the old ones; [Authority.RetireKeys] makes
+// one without the old ones. Each ring is signed by the task key that was in use
+// before it, so that a device that was off is led from one to the next. A key that
+// comes with ring N is in task-N.key, policy-N.key, or ca-N.key and ca-N.crt,
+// durable before the ring is in the journal; the file that a crash leaves in
+// between is used by the next try. [Authority.Check] says at the start if a key
+// that is in use is in no file.
+//
+// A new CA signs devices at once, and nothing else: the site's ports and its
+// listeners keep certificates of the oldest CA, which devices know that have not
+// heard of the new one, until that is retired. Then what it signed is worth
+// nothing, which is why it is refused while a device that may come back has no
+// certificate of the new one. Listeners renew theirs after that, so they are
+// known by their keys too ([Authority.AdmitListener], [Authority.ListenerCAs]).
+//
 // # State
 //
 // An Authority is a fold of the journal ([Authority.Apply]): devices by number,
@@ -37,9 +57,32 @@
 // certificate whose URI names both ([wire.Identity]). Number, serial and expiry
 // are durable before the certificate is signed. Who repeats a join with the same
 // token and key, because the answer was lost, gets the same certificate once
-// more: same device, same serial, same dates. A certificate is good for one year
-// unless [WithValidity] says otherwise; renewal over the channel is not part of
-// this version, so a device joins again when its certificate ends.
+// more: same device, same serial, same dates.
+//
+// # Renewal
+//
+// A certificate is good for seven days unless [WithValidity] says otherwise; the
+// device asks for the next one ([Authority.Renew]) when two thirds are over, with a
+// new key. That is on record before it is signed, and asking again with the same
+// key is answered with the same certificate. One that has ended still serves to
+// renew it, for [RenewGrace]. The first key stays the device's half of the result
+// key for ever.
+//
+// That a certificate ends is not how a device is shut out, blocking is: it acts on
+// the number, at once, on every listener, and refuses renewal. So listeners need
+// not know serial numbers, which those that run apart could not, and nothing but
+// the CA's signature tells them that a certificate is the site's: the CA signs
+// only what is on record.
+//
+// # Listeners that run apart
+//
+// They join with a token made for their name ([Authority.CreateListenerToken]),
+// which also says for which devices they may speak ([Authority.ListenerScope]).
+// Name, epoch and certificate are durable together. A new token for the same name
+// lets another machine take its place. [Authority.RevokeListener] is for ever:
+// files of all its epochs are refused, its certificates too, and its name is not
+// given again. Agents that still connect to it are safe all the same: it cannot
+// sign anything that they do.
 //
 // What is refused comes back as a [*Refusal], with an HTTP status and a sentence
 // for people. A token that is unknown and one whose secret is wrong are told the

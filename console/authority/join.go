@@ -32,7 +32,7 @@ func (a *Authority) Join(ctx context.Context, r wire.JoinRequest, address string
 	if err != nil {
 		return wire.JoinReply{}, err
 	}
-	return a.reply(number)
+	return a.reply(number, t.CA)
 }
 
 // checkJoin checks what can be checked without knowing the site.
@@ -126,14 +126,17 @@ func repeated(err error) (uint32, error) {
 // admissible is nil if a device with this key may join with the token,
 // alreadyJoined if it has, and else a [*Refusal].
 func (a *Authority) admissible(t wire.Token, public []byte) error {
-	if t.CA != a.CAHash() {
-		return refuseJoin(http.StatusForbidden, "The token is of another site, or of another time of this one; ask for a new one.")
-	}
 	a.mu.RLock()
 	defer a.mu.RUnlock()
+	if !a.pinned(t.CA) {
+		return refuseJoin(http.StatusForbidden, "The token is of another site, or of another time of this one; ask for a new one.")
+	}
 	known := a.genuine(t)
-	if known == nil {
+	switch {
+	case known == nil:
 		return errTokenWrong
+	case known.listener != "":
+		return refuseJoin(http.StatusForbidden, "The token is for a listener; ask for one that is for devices.")
 	}
 	number, ok := a.joined[joinKeyOf(t.ID, public)]
 	if !ok {
@@ -145,7 +148,7 @@ func (a *Authority) admissible(t wire.Token, public []byte) error {
 		return errTokenRevoked
 	case d.blocked:
 		return refuseJoin(http.StatusForbidden, "The device is blocked; an administrator can unblock it.")
-	case !a.now().Before(d.expires):
+	case !a.now().Before(d.first.expires):
 		return refuseJoin(http.StatusForbidden, "The certificate that came of this join has expired; join with a new token.")
 	}
 	return alreadyJoined(number)
@@ -157,18 +160,25 @@ func (a *Authority) nextDevice() uint32 {
 	return uint32(len(a.devices))
 }
 
-func (a *Authority) reply(number uint32) (wire.JoinReply, error) {
+// reply is the answer to a join with a token that pins a hash.
+func (a *Authority) reply(number uint32, pin [32]byte) (wire.JoinReply, error) {
 	a.mu.RLock()
-	d, addresses := *a.device(number), a.addresses
+	d, ring := *a.device(number), a.ring()
+	addresses, https := a.addresses, a.https
+	pinned, ok := a.pinnedCA(pin)
 	a.mu.RUnlock()
-	der, err := a.issue(number, d)
+	if !ok {
+		return wire.JoinReply{}, fmt.Errorf("join: the authority of the token was retired meanwhile")
+	}
+	der, err := a.issue(number, d, d.first)
 	if err != nil {
 		return wire.JoinReply{}, fmt.Errorf("join: %w", err)
 	}
 	return wire.JoinReply{
-		Site: a.site, Device: number, ID: d.id.String(), Certificate: der, Expires: d.expires, CA: a.keys.cert.Raw,
-		TaskKeys: rawKeys(a.TaskPublicKeys()), PolicyKeys: rawKeys(a.PolicyPublicKeys()),
+		Site: a.site, Device: number, ID: d.id.String(), Certificate: der, Expires: d.first.expires, CA: pinned.Raw,
+		TaskKeys: rawKeys(ring.Task), PolicyKeys: rawKeys(ring.Policy),
 		ResultKey: a.keys.result.PublicKey().Bytes(), Listeners: append([]string(nil), addresses...),
+		Keyring: ring.Number, CAs: ring.CA, HTTPS: append([]string(nil), https...),
 	}, nil
 }
 

@@ -14,20 +14,24 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/bugle-fleet/bugle/journal/durable"
+	"github.com/bugle-fleet/bugle/listener/wire/task"
 )
 
 // keys are all that is secret of a site.
 type keys struct {
-	ca     *ecdsa.PrivateKey
-	cert   *x509.Certificate
-	task   ed25519.PrivateKey
-	policy ed25519.PrivateKey
-	head   ed25519.PrivateKey
-	result *ecdh.PrivateKey
+	folder *keyFolder
+	first  task.Keyring // the ring of the first day, number 1
+
+	signers map[string]ed25519.PrivateKey // of tasks and policy, by public key
+	cas     map[string]issuer             // by certificate, in DER
+	head    ed25519.PrivateKey
+	result  *ecdh.PrivateKey
 }
 
 // siteFile is written last: once it is there, every key must be.
@@ -84,20 +88,11 @@ func (f *keyFolder) prepare() error {
 }
 
 func (f *keyFolder) load() (*keys, error) {
-	k := new(keys)
+	k := &keys{folder: f, signers: map[string]ed25519.PrivateKey{}, cas: map[string]issuer{}}
+	if err := k.loadFirst(f); err != nil {
+		return nil, err
+	}
 	var err error
-	if k.ca, err = keyOf(f, "ca.key", newECDSA); err != nil {
-		return nil, err
-	}
-	if k.cert, err = f.certificate(k.ca); err != nil {
-		return nil, err
-	}
-	if k.task, err = keyOf(f, "task.key", newEd25519); err != nil {
-		return nil, err
-	}
-	if k.policy, err = keyOf(f, "policy.key", newEd25519); err != nil {
-		return nil, err
-	}
 	if k.head, err = keyOf(f, "head.key", newEd25519); err != nil {
 		return nil, err
 	}
@@ -109,13 +104,126 @@ func (f *keyFolder) load() (*keys, error) {
 		return nil, fmt.Errorf("result.key: %w", err)
 	}
 	if f.complete {
-		return k, nil
+		return k, k.loadLater(f)
 	}
 	raw, err := json.Marshal(siteMark{f.site})
 	if err != nil {
 		return nil, err
 	}
-	return k, f.write(siteFile, append(raw, '\n'))
+	if err := f.write(siteFile, append(raw, '\n')); err != nil {
+		return nil, err
+	}
+	f.complete = true
+	return k, nil
+}
+
+// loadFirst loads the keys of the first ring.
+func (k *keys) loadFirst(f *keyFolder) error {
+	ca, err := keyOf(f, "ca.key", newECDSA)
+	if err != nil {
+		return err
+	}
+	cert, err := f.certificate("ca.crt", ca)
+	if err != nil {
+		return err
+	}
+	k.cas[string(cert.Raw)] = issuer{cert, ca}
+	task, err := keyOf(f, "task.key", newEd25519)
+	if err != nil {
+		return err
+	}
+	policy, err := keyOf(f, "policy.key", newEd25519)
+	if err != nil {
+		return err
+	}
+	k.first.Site, k.first.Number = f.site, 1
+	k.first.Task = []ed25519.PublicKey{k.keep(task)}
+	k.first.Policy = []ed25519.PublicKey{k.keep(policy)}
+	k.first.CA = [][]byte{cert.Raw}
+	return nil
+}
+
+func (k *keys) keep(key ed25519.PrivateKey) ed25519.PublicKey {
+	public := key.Public().(ed25519.PublicKey)
+	k.signers[string(public)] = key
+	return public
+}
+
+// laterKey is the name of a key that came with a later ring, and its number.
+var laterKey = regexp.MustCompile(`^(task|policy|ca)-([1-9][0-9]{0,8})\.key$`)
+
+// loadLater loads the keys that came with later rings. Which of them are in use
+// is the journal's to say; one that a crash left before it was in a ring is used
+// by the next change of that number.
+func (k *keys) loadLater(f *keyFolder) error {
+	entries, err := os.ReadDir(f.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		part := laterKey.FindStringSubmatch(e.Name())
+		if part == nil {
+			continue
+		}
+		if part[1] != KeyCA {
+			key, err := keyOf(f, e.Name(), newEd25519)
+			if err != nil {
+				return err
+			}
+			k.keep(key)
+			continue
+		}
+		key, err := keyOf(f, e.Name(), newECDSA)
+		if err != nil {
+			return err
+		}
+		crt := strings.TrimSuffix(e.Name(), ".key") + ".crt"
+		if _, err := os.Lstat(filepath.Join(f.dir, crt)); errors.Is(err, fs.ErrNotExist) {
+			continue // the crash was between the two files
+		}
+		cert, err := f.certificate(crt, key)
+		if err != nil {
+			return err
+		}
+		k.cas[string(cert.Raw)] = issuer{cert, key}
+	}
+	return nil
+}
+
+// makeSigner makes the key that comes with a ring, durable when it returns, or
+// takes the one that an earlier try left.
+func (a *Authority) makeSigner(what string, ring uint32) (ed25519.PublicKey, error) {
+	f := a.keys.folder.making(a.now())
+	key, err := keyOf(f, fmt.Sprintf("%s-%d.key", what, ring), newEd25519)
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.keys.keep(key), nil
+}
+
+// makeCA is makeSigner for an authority, and returns its certificate.
+func (a *Authority) makeCA(ring uint32) ([]byte, error) {
+	f := a.keys.folder.making(a.now())
+	name := fmt.Sprintf("%s-%d", KeyCA, ring)
+	key, err := keyOf(f, name+".key", newECDSA)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := f.certificate(name+".crt", key)
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.keys.cas[string(cert.Raw)] = issuer{cert, key}
+	return cert.Raw, nil
+}
+
+// making is the folder for who may make what is missing.
+func (f *keyFolder) making(now time.Time) *keyFolder {
+	return &keyFolder{dir: f.dir, site: f.site, now: now}
 }
 
 func newECDSA() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
@@ -161,14 +269,14 @@ func createKey[K any](f *keyFolder, name string, make func() (K, error)) (K, err
 	return k, f.write(name, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
-func (f *keyFolder) certificate(key *ecdsa.PrivateKey) (*x509.Certificate, error) {
-	der, err := f.read("ca.crt", "CERTIFICATE")
+func (f *keyFolder) certificate(name string, key *ecdsa.PrivateKey) (*x509.Certificate, error) {
+	der, err := f.read(name, "CERTIFICATE")
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && !f.complete:
 		if der, err = selfSigned(f.site, key, f.now); err != nil {
 			return nil, err
 		}
-		if err := f.write("ca.crt", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})); err != nil {
+		if err := f.write(name, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})); err != nil {
 			return nil, err
 		}
 	case err != nil:
@@ -176,10 +284,10 @@ func (f *keyFolder) certificate(key *ecdsa.PrivateKey) (*x509.Certificate, error
 	}
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(f.dir, "ca.crt"), err)
+		return nil, fmt.Errorf("%s: %w", filepath.Join(f.dir, name), err)
 	}
 	if !key.PublicKey.Equal(cert.PublicKey) {
-		return nil, fmt.Errorf("%s is not the certificate of ca.key beside it", filepath.Join(f.dir, "ca.crt"))
+		return nil, fmt.Errorf("%s is not the certificate of %s beside it", filepath.Join(f.dir, name), strings.TrimSuffix(name, ".crt")+".key")
 	}
 	return cert, nil
 }

@@ -23,10 +23,16 @@ const (
 	titleToken    = "The token cannot be changed"
 	titleDevice   = "The device cannot be changed"
 	titleListener = "The listener cannot be admitted"
+	titleKeys     = "The keys cannot be changed"
+	titleRenew    = "The certificate cannot be renewed"
 )
 
 func refuseJoin(status int, format string, args ...any) error {
 	return refuse(status, titleJoin, format, args...)
+}
+
+func refuseListener(status int, format string, args ...any) error {
+	return refuse(status, titleListener, format, args...)
 }
 
 var (

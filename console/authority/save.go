@@ -3,7 +3,6 @@ package authority
 import (
 	"bytes"
 	"cmp"
-	"crypto/ed25519"
 	"fmt"
 	"maps"
 	"math"
@@ -15,20 +14,30 @@ import (
 	"github.com/bugle-fleet/bugle/listener/wire/task"
 )
 
-// What an authority saves is an array, version 1:
+// What an authority saves is an array, version 2:
 //
 //	devices    by number from 1, an empty array for a number that nobody has: id,
-//	           public key, serial, token, joined, expires, blocked, event that
-//	           blocked or unblocked it last
+//	           token, first certificate, newest one, blocked, event that blocked or
+//	           unblocked it last
 //	joins      device, token and key as their hash; by device, then hash
-//	tokens     id, hash, uses, used, expires, event that revoked it; by id
-//	listeners  name, newest epoch, then epoch and key; by name, by epoch
+//	tokens     id, hash, uses, used, created, expires, event that revoked it,
+//	           listener, scope; by id
+//	listeners  name, newest epoch, event that revoked it, token, TCP addresses,
+//	           HTTPS addresses, newest certificate, the one before, then epoch, key
+//	           and scope; by name, by epoch
+//	rings      signed, from number 2
 //
-// Keys and certificates of the site are not in it: they are in files of their
-// own.
+// A certificate is an array of public key, serial, issued, expires, ring and
+// event, empty if there is none. Keys and certificates of the site are not in it:
+// they are in files of their own.
+//
+// Version 1 had no renewals, no rings, and less of tokens and listeners. It is not
+// read: a program of its time knew nothing of the events that say these, and what
+// it saved while they were in the journal already would be short of them. What
+// has another name than [Authority.Saves] is not restored, the journal tells all.
 const (
-	saves       = "authority/1"
-	saveVersion = 1
+	saves       = "authority/2"
+	saveVersion = 2
 	maxSaved    = 1 << 24 // tokens, listeners, epochs of one
 	maxGaps     = 1 << 16 // numbers that nobody has
 	maxField    = event.MaxEncoded
@@ -51,7 +60,7 @@ func (a *Authority) Save() ([]byte, error) {
 }
 
 func (a *Authority) save(w *bounded.Writer) {
-	w.Array(5)
+	w.Array(6)
 	w.Uint(saveVersion)
 	w.List(len(a.devices)-1, task.MaxDevice)
 	gaps := 0
@@ -82,6 +91,10 @@ func (a *Authority) save(w *bounded.Writer) {
 	for _, name := range slices.Sorted(maps.Keys(a.listeners)) {
 		a.listeners[name].save(w, name)
 	}
+	w.List(len(a.rings), maxRings)
+	for i := range a.rings {
+		w.Bytes(a.rings[i].signed, task.MaxKeyring)
+	}
 }
 
 // A join is an entry of joined.
@@ -109,9 +122,39 @@ func instant(ns int64) time.Time {
 	return time.Unix(0, ns).UTC()
 }
 
+func (c *certificate) none() bool {
+	return c.public == nil && c.serial == nil && c.issued.IsZero() && c.expires.IsZero() && c.ring == 0 && c.event == 0
+}
+
+func (c *certificate) save(w *bounded.Writer) {
+	if c.none() {
+		w.Array(0)
+		return
+	}
+	w.Array(6)
+	w.Bytes(c.public, maxField)
+	w.Bytes(c.serial, maxField)
+	w.Int(nanos(c.issued))
+	w.Int(nanos(c.expires))
+	w.Uint(uint64(c.ring))
+	w.Uint(c.event)
+}
+
+func (c *certificate) restore(r *bounded.Reader) {
+	if r.Array(6) > 0 {
+		c.public = r.Bytes(maxField)
+		c.serial = r.Bytes(maxField)
+		c.issued = instant(r.Int64())
+		c.expires = instant(r.Int64())
+		c.ring = r.Uint32()
+		c.event = r.Uint64()
+	}
+	r.End()
+}
+
 // nobody tells whether no event was about the device.
 func (d *device) nobody() bool {
-	return d.id == task.ID{} && d.public == nil && d.serial == nil && d.token == "" && d.joined.IsZero() && d.expires.IsZero() && !d.blocked && d.changed == 0
+	return d.id == task.ID{} && d.token == "" && d.first.none() && d.newest.none() && !d.blocked && d.changed == 0
 }
 
 func (d *device) save(w *bounded.Writer) (somebody bool) {
@@ -119,26 +162,22 @@ func (d *device) save(w *bounded.Writer) (somebody bool) {
 		w.Array(0)
 		return false
 	}
-	w.Array(8)
+	w.Array(6)
 	w.Raw(d.id[:])
-	w.Bytes(d.public, maxField)
-	w.Bytes(d.serial, maxField)
 	w.Exact(d.token, maxField)
-	w.Int(nanos(d.joined))
-	w.Int(nanos(d.expires))
+	d.first.save(w)
+	d.newest.save(w)
 	w.Bool(d.blocked)
 	w.Uint(d.changed)
 	return true
 }
 
 func (d *device) restore(r *bounded.Reader) {
-	if r.Array(8) > 0 {
+	if r.Array(6) > 0 {
 		r.Raw(d.id[:])
-		d.public = r.Bytes(maxField)
-		d.serial = r.Bytes(maxField)
 		d.token = r.String(maxField)
-		d.joined = instant(r.Int64())
-		d.expires = instant(r.Int64())
+		d.first.restore(r)
+		d.newest.restore(r)
 		d.blocked = r.Bool()
 		d.changed = r.Uint64()
 	}
@@ -146,24 +185,50 @@ func (d *device) restore(r *bounded.Reader) {
 }
 
 func (t *token) save(w *bounded.Writer, id string) {
-	w.Array(6)
+	w.Array(9)
 	w.Exact(id, maxField)
 	w.Raw(t.hash[:])
 	w.Uint(uint64(t.uses))
 	w.Uint(uint64(t.used))
+	w.Int(nanos(t.created))
 	w.Int(nanos(t.expires))
 	w.Uint(t.revoked)
+	w.Exact(t.listener, maxField)
+	w.Bytes(t.scope, maxField)
 }
 
 func (l *listener) save(w *bounded.Writer, name string) {
-	w.Array(3)
+	w.Array(9)
 	w.Exact(name, maxField)
 	w.Uint(uint64(l.newest))
-	w.List(2*len(l.keys), maxSaved)
-	for _, epoch := range slices.Sorted(maps.Keys(l.keys)) {
+	w.Uint(l.revoked)
+	w.Exact(l.token, maxField)
+	saveAddresses(w, l.tcp)
+	saveAddresses(w, l.https)
+	l.cert.save(w)
+	l.before.save(w)
+	w.List(3*len(l.epochs), maxSaved)
+	for _, epoch := range slices.Sorted(maps.Keys(l.epochs)) {
 		w.Uint(uint64(epoch))
-		w.Bytes(l.keys[epoch], maxField)
+		w.Bytes(l.epochs[epoch].key, maxField)
+		w.Bytes(l.epochs[epoch].raw, maxField)
 	}
+}
+
+func saveAddresses(w *bounded.Writer, list []string) {
+	w.List(len(list), event.MaxAddresses)
+	for _, a := range list {
+		w.Exact(a, maxField)
+	}
+}
+
+func restoreAddresses(r *bounded.Reader) (list []string) {
+	r.Array(event.MaxAddresses)
+	for r.More() {
+		list = append(list, r.String(maxField))
+	}
+	r.End()
+	return list
 }
 
 // Restore implements [journal.SavingFold].
@@ -177,14 +242,15 @@ func (a *Authority) Restore(saved []byte) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.devices, a.joined, a.tokens, a.listeners = n.devices, n.joined, n.tokens, n.listeners
+	a.devices, a.joined, a.tokens, a.listeners, a.rings = n.devices, n.joined, n.tokens, n.listeners, n.rings
+	a.renewPool()
 	return err
 }
 
 // forget makes the authority know nothing of the journal.
 func (a *Authority) forget() {
 	a.devices, a.joined = make([]device, 1), map[joinKey]uint32{}
-	a.tokens, a.listeners = map[string]*token{}, map[string]*listener{}
+	a.tokens, a.listeners, a.rings = map[string]*token{}, map[string]*listener{}, nil
 }
 
 func (a *Authority) restore(r *bounded.Reader) error {
@@ -206,6 +272,7 @@ func (a *Authority) restore(r *bounded.Reader) error {
 	a.restoreJoins(r)
 	restoreTokens(r, a.tokens)
 	restoreListeners(r, a.listeners)
+	a.restoreRings(r)
 	r.End()
 	return nil
 }
@@ -232,13 +299,16 @@ func restoreTokens(r *bounded.Reader, tokens map[string]*token) {
 	r.Array(maxSaved)
 	for r.More() {
 		t := new(token)
-		r.Array(6)
+		r.Array(9)
 		id := r.String(maxField)
 		r.Raw(t.hash[:])
 		t.uses = r.Uint32()
 		t.used = r.Uint32()
+		t.created = instant(r.Int64())
 		t.expires = instant(r.Int64())
 		t.revoked = r.Uint64()
+		t.listener = r.String(maxField)
+		t.scope = r.Bytes(maxField)
 		r.End()
 		if len(tokens) > 0 && id <= last {
 			r.Fail("tokens are not in order")
@@ -252,10 +322,14 @@ func restoreListeners(r *bounded.Reader, listeners map[string]*listener) {
 	last := ""
 	r.Array(maxSaved)
 	for r.More() {
-		r.Array(3)
+		r.Array(9)
 		name := r.String(maxField)
-		l := &listener{newest: r.Uint32(), keys: map[uint32]ed25519.PublicKey{}}
-		l.restoreKeys(r)
+		l := &listener{newest: r.Uint32(), revoked: r.Uint64(), token: r.String(maxField), epochs: map[uint32]*grant{}}
+		l.tcp = restoreAddresses(r)
+		l.https = restoreAddresses(r)
+		l.cert.restore(r)
+		l.before.restore(r)
+		l.restoreEpochs(r)
 		r.End()
 		if len(listeners) > 0 && name <= last {
 			r.Fail("listeners are not in order")
@@ -265,10 +339,10 @@ func restoreListeners(r *bounded.Reader, listeners map[string]*listener) {
 	r.End()
 }
 
-func (l *listener) restoreKeys(r *bounded.Reader) {
+func (l *listener) restoreEpochs(r *bounded.Reader) {
 	n := r.Array(maxSaved)
-	if n%2 != 0 {
-		r.Fail("%d epochs and keys", n)
+	if n%3 != 0 {
+		r.Fail("%d epochs, keys and scopes", n)
 	}
 	last := int64(-1)
 	for r.More() {
@@ -276,7 +350,25 @@ func (l *listener) restoreKeys(r *bounded.Reader) {
 		if int64(epoch) <= last {
 			r.Fail("epochs are not in order")
 		}
-		l.keys[epoch], last = r.Bytes(maxField), int64(epoch)
+		key := r.Bytes(maxField)
+		l.epochs[epoch], last = newGrant(key, r.Bytes(maxField)), int64(epoch)
+	}
+	r.End()
+}
+
+// restoreRings reads rings that were checked before they were saved.
+func (a *Authority) restoreRings(r *bounded.Reader) {
+	r.Array(maxRings)
+	for r.More() {
+		signed := r.Bytes(task.MaxKeyring)
+		if r.Err() != nil {
+			break
+		}
+		keys, err := task.ReadKeyring(signed)
+		if err != nil || int(keys.Number) != len(a.rings)+2 {
+			r.Fail("ring %d: number %d, %v", len(a.rings)+2, keys.Number, err)
+		}
+		a.rings = append(a.rings, ring{signed, keys})
 	}
 	r.End()
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,17 +22,38 @@ const (
 // SignTask signs t, whose Site and Key it sets.
 func (a *Authority) SignTask(t *task.Task) (task.Signed, error) {
 	t.Site = a.site
-	return t.Sign(a.keys.task)
+	key, err := a.taskKey()
+	if err != nil {
+		return nil, fmt.Errorf("sign task: %w", err)
+	}
+	return t.Sign(key)
 }
 
-// TaskPublicKeys are the keys that sign tasks and beacons.
+// SignCancel signs c, the word that whoever has not begun an operation must not.
+// It sets Site and Key.
+func (a *Authority) SignCancel(c *task.Cancel) ([]byte, error) {
+	key, err := a.taskKey()
+	if err != nil {
+		return nil, fmt.Errorf("sign cancel: %w", err)
+	}
+	c.Site = a.site
+	return c.Sign(key), nil
+}
+
+// TaskPublicKeys are the keys that sign tasks, cancels and beacons and are
+// trusted, the one in use first.
 func (a *Authority) TaskPublicKeys() []ed25519.PublicKey {
-	return []ed25519.PublicKey{a.keys.task.Public().(ed25519.PublicKey)}
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return slices.Clone(a.ring().Task)
 }
 
-// PolicyPublicKeys are the keys that sign policy.
+// PolicyPublicKeys are the keys that sign policy and are trusted, the one in use
+// first.
 func (a *Authority) PolicyPublicKeys() []ed25519.PublicKey {
-	return []ed25519.PublicKey{a.keys.policy.Public().(ed25519.PublicKey)}
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return slices.Clone(a.ring().Policy)
 }
 
 // HeadKey is the key that signs checkpoints of the journal, for whoever keeps
@@ -46,6 +68,7 @@ func (a *Authority) HeadPublicKey() ed25519.PublicKey {
 // policyCache keeps signed bodies; a site has few.
 type policyCache struct {
 	mu     sync.Mutex
+	key    task.KeyID // that signed them
 	signed map[[32]byte]signedPolicy
 }
 
@@ -54,18 +77,25 @@ type signedPolicy struct {
 	signed []byte
 }
 
-// SignPolicy signs a policy body, each distinct one once, and returns its ETag
-// and the bytes that travel, which nobody changes.
+// SignPolicy signs a policy body, each distinct one once as long as the key is
+// the same, and returns its ETag and the bytes that travel, which nobody changes.
 func (a *Authority) SignPolicy(body []byte) (etag string, signed []byte, err error) {
-	sum := sha256.Sum256(body)
+	key, err := a.policyKey()
+	if err != nil {
+		return "", nil, fmt.Errorf("sign policy: %w", err)
+	}
+	sum, id := sha256.Sum256(body), task.KeyIDOf(key.Public().(ed25519.PublicKey))
 	c := &a.policies
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.key != id {
+		c.key, c.signed = id, nil
+	}
 	if p, ok := c.signed[sum]; ok {
 		return p.etag, p.signed, nil
 	}
 	p := task.Policy{Site: a.site, Body: body}
-	if signed, err = p.Sign(a.keys.policy); err != nil {
+	if signed, err = p.Sign(key); err != nil {
 		return "", nil, err
 	}
 	if c.signed == nil || len(c.signed) >= maxPolicies {
@@ -79,6 +109,7 @@ func (a *Authority) SignPolicy(body []byte) (etag string, signed []byte, err err
 type beaconCache struct {
 	mu     sync.Mutex
 	at     time.Time
+	key    task.KeyID // that signed
 	signed []byte
 }
 
@@ -87,14 +118,19 @@ type beaconCache struct {
 func (a *Authority) Beacon(nonce [16]byte) ([]byte, error) {
 	now := a.now().UTC()
 	b := task.Beacon{Site: a.site, Time: now, Nonce: nonce}
-	if nonce != [16]byte{} {
-		return b.Sign(a.keys.task), nil
+	key, err := a.taskKey()
+	if err != nil {
+		return nil, fmt.Errorf("sign beacon: %w", err)
 	}
+	if nonce != [16]byte{} {
+		return b.Sign(key), nil
+	}
+	id := task.KeyIDOf(key.Public().(ed25519.PublicKey))
 	c := &a.beacons
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if age := now.Sub(c.at); c.signed == nil || age < 0 || age >= beaconAge {
-		c.at, c.signed = now, b.Sign(a.keys.task)
+	if age := now.Sub(c.at); c.key != id || age < 0 || age >= beaconAge {
+		c.at, c.key, c.signed = now, id, b.Sign(key)
 	}
 	return c.signed, nil
 }
@@ -144,7 +180,7 @@ func (a *Authority) deriveResultKey(number uint32) ([]byte, error) {
 	}
 	d := *known
 	a.mu.RUnlock()
-	public, err := ecdh.P256().NewPublicKey(d.public)
+	public, err := ecdh.P256().NewPublicKey(d.first.public)
 	if err != nil {
 		return nil, fmt.Errorf("derive result key of device %d: %w", number, err)
 	}

@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -9,7 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/bugle-fleet/bugle/journal/event"
 	"github.com/bugle-fleet/bugle/listener/wire"
@@ -24,10 +28,42 @@ const (
 // CreateToken makes a token with which uses devices may join within ttl, and
 // returns it with the number of its event. Only a hash of the secret is kept.
 func (a *Authority) CreateToken(ctx context.Context, actor event.Actor, uses uint32, ttl time.Duration) (wire.Token, uint64, error) {
-	switch {
-	case uses == 0 || uses > MaxTokenUses:
+	if uses == 0 || uses > MaxTokenUses {
 		return wire.Token{}, 0, refuse(http.StatusUnprocessableEntity, titleToken, "A token is good for 1 to %d devices, not for %d.", MaxTokenUses, uses)
-	case ttl < time.Second || ttl > MaxTokenTTL:
+	}
+	return a.createToken(ctx, actor, &event.TokenCreated{Uses: uses}, ttl, func() error { return nil })
+}
+
+// CreateListenerToken makes a token with which the listener of that name may join
+// once within ttl, and speak for the devices of scope; nil means all.
+func (a *Authority) CreateListenerToken(ctx context.Context, actor event.Actor, name string, scope *roaring.Bitmap, ttl time.Duration) (wire.Token, uint64, error) {
+	if !validCode(name) {
+		return wire.Token{}, 0, refuse(http.StatusUnprocessableEntity, titleToken, "The name %q does not have 3 to 16 of A-Z and 0-9.", name)
+	}
+	p := &event.TokenCreated{Uses: 1, Listener: name}
+	if scope != nil {
+		var err error
+		if p.Scope, err = scope.ToBytes(); err != nil {
+			return wire.Token{}, 0, fmt.Errorf("create token: %w", err)
+		}
+		if len(p.Scope) > event.MaxBitmap {
+			return wire.Token{}, 0, refuse(http.StatusUnprocessableEntity, titleToken, "The scope of %d devices is too large.", scope.GetCardinality())
+		}
+	}
+	return a.createToken(ctx, actor, p, ttl, func() error {
+		switch l := a.listeners[name]; {
+		case l != nil && l.token == "":
+			return refuse(http.StatusConflict, titleToken, "%s is the site's own listener; take another name.", name)
+		case l != nil && l.revoked != 0:
+			return refuse(http.StatusConflict, titleToken, "The listener %s was revoked; its name is not given again.", name)
+		}
+		return nil
+	})
+}
+
+// createToken completes p and appends it; may is asked under mu.
+func (a *Authority) createToken(ctx context.Context, actor event.Actor, p *event.TokenCreated, ttl time.Duration, may func() error) (wire.Token, uint64, error) {
+	if ttl < time.Second || ttl > MaxTokenTTL {
 		return wire.Token{}, 0, refuse(http.StatusUnprocessableEntity, titleToken, "A token is good for one second to one year, not for %v.", ttl)
 	}
 	j, err := a.attached()
@@ -35,11 +71,18 @@ func (a *Authority) CreateToken(ctx context.Context, actor event.Actor, uses uin
 		return wire.Token{}, 0, fmt.Errorf("create token: %w", err)
 	}
 	t := wire.Token{ID: randomHex(8), Secret: randomHex(16), CA: a.CAHash()}
-	e := a.event(actor, &event.TokenCreated{Token: t.ID, Hash: sha256.Sum256([]byte(t.Secret)), Uses: uses, Expires: a.now().Add(ttl).UTC()})
-	if err := j.Append(ctx, e); err != nil {
-		return wire.Token{}, 0, fmt.Errorf("create token: %w", err)
+	p.Token, p.Hash, p.Expires = t.ID, sha256.Sum256([]byte(t.Secret)), a.now().Add(ttl).UTC()
+	e := a.event(actor, p)
+	guard := func() error {
+		a.mu.RLock()
+		defer a.mu.RUnlock()
+		return may()
 	}
-	return t, e.Number, nil
+	number, err := appended(j.AppendIf(ctx, guard, e), e, "create token")
+	if err != nil {
+		return wire.Token{}, 0, err
+	}
+	return t, number, nil
 }
 
 // RevokeToken ends a token before its time and returns the number of the event
@@ -64,10 +107,13 @@ func (a *Authority) RevokeToken(ctx context.Context, actor event.Actor, id strin
 
 // TokenState is what is known of a token.
 type TokenState struct {
-	Uses    uint32 // how many devices may join with it
-	Used    uint32 // how many did
-	Expires time.Time
-	Revoked bool
+	ID       string
+	Listener string // that may join with it; empty: devices
+	Uses     uint32 // how many may join with it
+	Used     uint32 // how many did
+	Created  time.Time
+	Expires  time.Time
+	Revoked  bool
 }
 
 // Token returns what is known of the token with the given id.
@@ -78,7 +124,25 @@ func (a *Authority) Token(id string) (TokenState, bool) {
 	if t == nil {
 		return TokenState{}, false
 	}
-	return TokenState{t.uses, t.used, t.expires, t.revoked != 0}, true
+	return t.state(id), true
+}
+
+func (t *token) state(id string) TokenState {
+	return TokenState{id, t.listener, t.uses, t.used, t.created, t.expires, t.revoked != 0}
+}
+
+// Tokens returns what is known of all tokens, the newest first.
+func (a *Authority) Tokens() []TokenState {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	all := make([]TokenState, 0, len(a.tokens))
+	for id, t := range a.tokens {
+		all = append(all, t.state(id))
+	}
+	slices.SortFunc(all, func(x, y TokenState) int {
+		return cmp.Or(y.Created.Compare(x.Created), cmp.Compare(x.ID, y.ID))
+	})
+	return all
 }
 
 // genuine returns the token whose id and secret t has, or nil; the caller holds

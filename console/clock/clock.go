@@ -33,9 +33,17 @@ type Config struct {
 	Listeners interface {
 		Listeners() ([]status.Listener, error)
 	}
-	Views interface {
+	// Flapping and Messages are for devices that come and go; nobody is told of them
+	// if Flapping is nil.
+	Flapping Flapping
+	Messages Messages
+	Views    interface {
 		Wait(ctx context.Context, event uint64, names ...string) error
 	}
+	// Heard is when files of a listener last reached the inbox, whether or not the
+	// journal has them yet: what waits there, behind much else, is no silence. Nil if
+	// all listeners write into the inbox themselves.
+	Heard func(listener string) time.Time
 	// Interval is how often a listener is heard at the least: that of its full
 	// presence reports.
 	Interval time.Duration
@@ -48,6 +56,7 @@ type Config struct {
 type Clock struct {
 	cfg     Config
 	started time.Time // nobody counts as silent for the time before
+	flaps   flaps
 }
 
 // New makes a clock; [Clock.Run] lets it run.
@@ -59,7 +68,7 @@ func New(cfg Config) *Clock {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Clock{cfg: cfg}
+	return &Clock{cfg: cfg, flaps: flaps{devices: cfg.Flapping, said: cfg.Messages}}
 }
 
 // Run looks every second at what is due until ctx ends, and returns nil. What it
@@ -75,7 +84,7 @@ func (c *Clock) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		err := c.round(ctx)
+		err := errors.Join(c.round(ctx), c.tellFlapping(ctx))
 		if err == nil || ctx.Err() != nil || errors.Is(err, projectors.ErrBuilding) {
 			failures = 0
 			continue
@@ -137,7 +146,11 @@ func (c *Clock) silent(l *status.Listener, now time.Time) bool {
 		return false
 	}
 	heard := c.started
-	for _, t := range []time.Time{l.Heard, l.Started} {
+	times := []time.Time{l.Heard, l.Started}
+	if c.cfg.Heard != nil {
+		times = append(times, c.cfg.Heard(l.Name))
+	}
+	for _, t := range times {
 		if t.After(heard) {
 			heard = t
 		}

@@ -164,6 +164,46 @@ func TestOperationsExpireAndClose(t *testing.T) {
 	})
 }
 
+// TestDeadlineOfAYear has an operation that waits for machines that are off: it is
+// neither forgotten nor ended before its time.
+func TestDeadlineOfAYear(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin, ahead := time.Now(), time.Duration(0)
+		var mu sync.Mutex
+		now := func() time.Time {
+			mu.Lock()
+			defer mu.Unlock()
+			return time.Now().Add(ahead)
+		}
+		jump := func(to time.Duration) {
+			mu.Lock()
+			ahead = to - time.Since(begin)
+			mu.Unlock()
+			time.Sleep(2 * time.Second)
+		}
+		const year = 365 * 24 * time.Hour
+		d := &due{expire: map[task.ID]time.Time{id(1): begin.Add(year)}, closing: map[task.ID]time.Time{id(1): begin.Add(year + time.Hour)}}
+		j := journaltest.NewMemory(journal.Options{Folds: []journal.Fold{d}})
+		defer j.Close()
+		c := clock.New(clock.Config{Journal: j, Operations: d, Listeners: d, Views: d, Interval: time.Minute, Log: slog.New(slog.DiscardHandler), Now: now})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- c.Run(ctx) }()
+		jump(year - 10*time.Second)
+		expect(t, j)
+		jump(year)
+		expect(t, j, "expired 1")
+		jump(year + 59*time.Minute)
+		expect(t, j, "expired 1")
+		jump(year + time.Hour)
+		expect(t, j, "expired 1", "closed 1")
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestListenersAreLost(t *testing.T) {
 	run(t, func(d *due, j *journaltest.Memory) {
 		long := time.Now().Add(-time.Hour) // silent while the site was down
@@ -217,5 +257,43 @@ func TestWhatFailsIsTriedAgain(t *testing.T) {
 		d.change(func() { d.err = nil })
 		time.Sleep(5 * time.Second)
 		expect(t, j, "expired 1")
+	})
+}
+
+// A listener whose files wait in the inbox is not silent, and one that was lost
+// and is heard again can be lost again.
+func TestFilesThatWaitAreNoSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		taken := time.Now()
+		d := &due{expire: map[task.ID]time.Time{}, closing: map[task.ID]time.Time{},
+			listeners: []status.Listener{{Name: "EAST01", Epoch: 1, State: status.Started, Heard: time.Now()}}}
+		j := journaltest.NewMemory(journal.Options{Folds: []journal.Fold{d}})
+		c := clock.New(clock.Config{Journal: j, Operations: d, Listeners: d, Views: d, Interval: time.Minute, Log: slog.New(slog.DiscardHandler),
+			Heard: func(string) time.Time {
+				mu.Lock()
+				defer mu.Unlock()
+				return taken
+			}})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- c.Run(ctx) }()
+		for range 10 {
+			time.Sleep(2 * time.Minute)
+			mu.Lock()
+			taken = time.Now()
+			mu.Unlock()
+		}
+		expect(t, j)
+		time.Sleep(4 * time.Minute)
+		expect(t, j, "lost EAST01 1")
+		d.change(func() { d.listeners[0].State, d.listeners[0].Heard = status.Started, time.Now() }) // as the view does
+		time.Sleep(4 * time.Minute)
+		expect(t, j, "lost EAST01 1", "lost EAST01 1")
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		j.Close()
 	})
 }

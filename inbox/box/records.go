@@ -141,6 +141,12 @@ func (s *StatusRecord) decode(r *bounded.Reader) {
 
 const maxSeverity = 3
 
+// Bytes returns the record as it is in a file.
+func (d *DiscoveryRecord) Bytes() []byte {
+	b, _ := bounded.Encode(nil, d.encode) // it was decoded, so it is within bounds
+	return b
+}
+
 func (d *DiscoveryRecord) encode(w *bounded.Writer) {
 	w.Array(3)
 	w.Uint(uint64(d.Device))

@@ -280,6 +280,7 @@ type SiteMessage struct {
 	Message   uint32
 	Severity  Severity
 	Text      string
+	Device    uint32 // that it is about, 0 if none. Since version 2.
 }
 
 // Kind returns site.message.
@@ -289,19 +290,23 @@ func (p *SiteMessage) encode(w *bounded.Writer) {
 	if p.Severity > Error {
 		w.Fail("severity %d", p.Severity)
 	}
-	w.Array(5)
-	w.Uint(1)
+	w.Array(6)
+	w.Uint(2)
 	w.String(p.Component, MaxName)
 	w.Uint(uint64(p.Message))
 	w.Uint(uint64(p.Severity))
 	w.String(p.Text, MaxText)
+	w.Uint(uint64(p.Device))
 }
 
 func (p *SiteMessage) decode(r *bounded.Reader) {
-	r.Version(1)
+	version := r.Version(2)
 	p.Component = r.String(MaxName)
 	p.Message = r.Uint32()
 	p.Severity = Severity(r.Uint(uint64(Error)))
 	p.Text = r.String(MaxText)
+	if version >= 2 {
+		p.Device = r.Uint32()
+	}
 	r.End()
 }

@@ -105,7 +105,7 @@ var table = map[Kind]entry{
 	KindJournalSalvaged:    {BySite, 1, func() Payload { return new(JournalSalvaged) }},
 	KindJournalExported:    {ByConsole, 1, func() Payload { return new(JournalExported) }},
 	KindViewRolledBack:     {ByConsole, 1, func() Payload { return new(ViewRolledBack) }},
-	KindSiteMessage:        {BySite, 1, func() Payload { return new(SiteMessage) }},
+	KindSiteMessage:        {BySite, 2, func() Payload { return new(SiteMessage) }},
 }
 
 var interned = func() map[string]Kind {

@@ -77,7 +77,7 @@ var samples = []event.Payload{
 		Checkpoint: []byte("bugle.P01/00\n12\n"), Reason: "page 7 is damaged"},
 	&event.JournalExported{From: 1, To: 4711, Format: "jsonl", Reason: "audit 2026"},
 	&event.ViewRolledBack{View: "presence", Generation: 3, Position: 123_456, Digest: fill32(0x30), Same: true, Reason: "ticket 17"},
-	&event.SiteMessage{Component: "journal", Message: 4101, Severity: event.Error, Text: "page 7 is damaged"},
+	&event.SiteMessage{Component: "journal", Message: 4101, Severity: event.Error, Text: "page 7 is damaged", Device: 300},
 }
 
 // sample is an event around a payload, with every field of the envelope set.
@@ -100,6 +100,7 @@ var samples1 = []event.Payload{
 		Reason: "monthly", RetryOf: earlier, Priority: 2},
 	&event.OperationCancelled{Operation: operation, Reason: "wrong folder"},
 	&event.PolicyChanged{Body: []byte(`{"keepAlive":"60s"}`), Reason: "fewer packets"},
+	&event.SiteMessage{Component: "journal", Message: 4101, Severity: event.Error, Text: "page 7 is damaged"},
 }
 
 // goldenOf is the file that holds a sample.

@@ -1,5 +1,5 @@
 // Package jetstream keeps a journal in an embedded NATS JetStream. It is the one
-// package that imports NATS.
+// package of the journal that imports NATS.
 //
 // # On disk
 //

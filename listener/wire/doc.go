@@ -3,7 +3,7 @@
 //
 // The carrier is TLS 1.3 over TCP with the ALPN name [ALPN] and a client
 // certificate; the device is who its certificate says, never what a message
-// says. Both sides send frames ([Append], [ReadFrom]).
+// says. Package carrier has two more, over HTTPS. Both sides send frames ([Append], [ReadFrom]).
 //
 //	agent                       listener
 //	  SignIn        ->

@@ -37,6 +37,72 @@ type JoinReply struct {
 	PolicyKeys  [][]byte  `json:"policyKeys"` // Ed25519 public keys that sign policy
 	ResultKey   []byte    `json:"resultKey"`  // the site's public half for [task.ResultKey], P-256, uncompressed
 	Listeners   []string  `json:"listeners"`  // host:port of the TCP carrier, best first
+
+	// What follows came later; a reply without it is taken.
+	Keyring uint32   `json:"keyring,omitempty"` // number of the ring that the keys are of; 0 is 1
+	CAs     [][]byte `json:"cas,omitempty"`     // all authorities of that ring, in DER, CA among them; none is CA alone
+	HTTPS   []string `json:"https,omitempty"`   // host:port of the HTTPS carrier, best first
+}
+
+// RenewPath is where the HTTPS port takes a [RenewRequest], as a POST of JSON,
+// from a device whose certificate has expired; it shows that certificate in the
+// handshake. Whose has not expired may renew here too.
+const RenewPath = "/renew"
+
+// RenewRequest asks for a new certificate. The answer is a [RenewReply], or a
+// [JoinError].
+type RenewRequest struct {
+	CSR []byte `json:"csr"` // PKCS #10 in DER, signed by the key that the certificate is to have
+}
+
+// RenewReply answers a [RenewRequest].
+type RenewReply struct {
+	Certificate []byte   `json:"certificate"`     // in DER
+	Rings       [][]byte `json:"rings,omitempty"` // all signed [task.Keyring], from 2 on: the device may have missed some
+}
+
+// ListenerJoinRequest is how a listener that runs apart asks to be one of a
+// site's. The token says its name.
+type ListenerJoinRequest struct {
+	Token  string   `json:"token"`  // its whole text, see [Token]
+	CSR    []byte   `json:"csr"`    // PKCS #10 in DER, ECDSA P-256: the key of its TLS certificate
+	BoxKey []byte   `json:"boxKey"` // Ed25519 public key with which it signs its files
+	TCP    []string `json:"tcp"`    // host:port where agents reach it, best first; hosts stand in its certificate
+	HTTPS  []string `json:"https"`  // the same for the HTTPS carrier
+}
+
+// ListenerJoinReply is what a listener needs from then on.
+type ListenerJoinReply struct {
+	Site        string    `json:"site"`
+	Name        string    `json:"name"`
+	Epoch       uint32    `json:"epoch"`       // of its files, from number 1
+	Certificate []byte    `json:"certificate"` // in DER, for both ends of a connection
+	Expires     time.Time `json:"expires"`
+	Issuer      []byte    `json:"issuer"` // in DER: the authority that signed Certificate
+	CAs         [][]byte  `json:"cas"`    // all authorities of the newest ring, in DER
+	Keyring     uint32    `json:"keyring"`
+	TaskKeys    [][]byte  `json:"taskKeys"` // of the newest ring
+	PolicyKeys  [][]byte  `json:"policyKeys"`
+	Rings       [][]byte  `json:"rings"` // all signed [task.Keyring], from 2 on
+}
+
+// ListenerRenewReply answers a listener that renews its certificate with a
+// [RenewRequest].
+type ListenerRenewReply struct {
+	Certificate []byte   `json:"certificate"` // in DER
+	Issuer      []byte   `json:"issuer"`      // in DER
+	CAs         [][]byte `json:"cas"`
+}
+
+// ListenerEpochRequest asks for the next epoch: the counter of the listener's
+// files is gone, or its key is another one.
+type ListenerEpochRequest struct {
+	BoxKey []byte `json:"boxKey"`
+}
+
+// ListenerEpochReply answers a [ListenerEpochRequest].
+type ListenerEpochReply struct {
+	Epoch uint32 `json:"epoch"`
 }
 
 // JoinError is the body of an answer that is not 200, by RFC 9457.

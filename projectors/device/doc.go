@@ -1,6 +1,6 @@
 // Package device is the view of the devices: who they are, what is known of
 // them, and which may connect. It folds device.joined, device.discovered,
-// device.blocked and device.unblocked.
+// device.blocked, device.unblocked and certificate.issued.
 //
 // A device has the number that the site gave it and keeps it for ever; what an
 // event says of a number that never joined changes nothing. A device that joins

@@ -7,8 +7,10 @@ import (
 )
 
 func FuzzRow(f *testing.F) {
-	for _, v := range projectorstest.Rows(f, "testdata/rows.golden", prefixDevice) {
-		f.Add(v)
+	for _, file := range []string{"testdata/rows.v3.golden", "testdata/rows.golden"} { // of this schema and of the first
+		for _, v := range projectorstest.Rows(f, file, prefixDevice) {
+			f.Add(v)
+		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decodeRow(b)

@@ -22,7 +22,10 @@ type Device struct {
 	Agent       string // the agent's version when it joined
 	Token       string // the id of the token that it joined with
 	Joined      time.Time
-	Expires     time.Time // of its certificate
+	Expires     time.Time // of its newest certificate
+	Issued      time.Time // when that was
+	Certified   uint64    // the event that did it
+	Serial      []byte    // of the certificate, big endian
 	Blocked     bool
 	BlockReason string
 	Facts       []event.Fact // by name; [Reader.List] leaves them out

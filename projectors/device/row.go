@@ -8,13 +8,15 @@ import (
 	"github.com/bugle-fleet/bugle/listener/wire/bounded"
 )
 
-const rowVersion = 1
+const rowVersion = 2 // since 2 with the newest certificate
+
+const maxSerial = 32
 
 var limits = bounded.Limits{Bytes: 16 << 10, Depth: 2, Items: 64}
 
 func encodeRow(r *row) ([]byte, error) {
 	value, err := bounded.Encode(nil, func(w *bounded.Writer) {
-		w.Array(15)
+		w.Array(18)
 		w.Uint(rowVersion)
 		w.Uint(uint64(r.Number))
 		w.Raw(r.ID[:])
@@ -30,6 +32,9 @@ func encodeRow(r *row) ([]byte, error) {
 		w.Int(nanos(r.Discovered))
 		w.Uint(r.Event)
 		w.Uint(uint64(r.facts))
+		w.Int(nanos(r.Issued))
+		w.Uint(r.Certified)
+		w.Bytes(r.Serial, maxSerial)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode device %d: %w", r.Number, err)
@@ -39,7 +44,7 @@ func encodeRow(r *row) ([]byte, error) {
 
 func decodeRow(value []byte) (r row, err error) {
 	err = bounded.Decode(value, limits, func(d *bounded.Reader) error {
-		d.Version(rowVersion)
+		version := d.Version(rowVersion)
 		r.Number = d.Uint32()
 		d.Raw(r.ID[:])
 		r.Name = d.String(event.MaxName)
@@ -54,6 +59,11 @@ func decodeRow(value []byte) (r row, err error) {
 		r.Discovered = instant(d.Int64())
 		r.Event = d.Uint64()
 		r.facts = d.Uint32()
+		if version > 1 {
+			r.Issued = instant(d.Int64())
+			r.Certified = d.Uint64()
+			r.Serial = d.Bytes(maxSerial)
+		}
 		d.End()
 		return nil
 	})

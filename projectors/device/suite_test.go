@@ -23,6 +23,11 @@ func discovered(number uint32, facts ...event.Fact) *event.Event {
 	return &event.Event{Observed: at.Add(time.Hour), Payload: &event.DeviceDiscovered{Device: number, Facts: facts}}
 }
 
+// issued is the n-th further certificate of a device.
+func issued(number uint32, n byte) *event.Event {
+	return &event.Event{Payload: &event.CertificateIssued{Device: number, Serial: []byte{n, 0xfe}, Expires: at.AddDate(1, int(n), 0)}}
+}
+
 func blocked(number uint32, reason string) *event.Event {
 	return &event.Event{Payload: &event.DeviceBlocked{Device: number, Reason: reason}}
 }
@@ -38,13 +43,14 @@ func history(t *testing.T) []*event.Event {
 		blocked(2, "stolen"), joined(3, "alpha"), discovered(9, event.Fact{Name: "x", Value: "y"}), unblocked(2),
 		discovered(1, event.Fact{Name: "os.version", Value: "12.12"}), blocked(3, ""), joined(3, "gamma"),
 		discovered(3, event.Fact{Name: "cpu", Value: "4"}), blocked(8, "nobody"),
+		issued(1, 1), issued(2, 1), issued(7, 1), issued(1, 2), {Payload: &event.CertificateIssued{Listener: "OUT01", Serial: []byte{9}, Expires: at}},
 	}
 }
 
 func TestSuite(t *testing.T) {
 	projectorstest.Run(t, projectorstest.Suite{
 		New:    func() *projectors.View { v, _ := device.New(); return v },
-		Golden: "testdata/rows.golden",
+		Golden: "testdata/rows.v3.golden",
 		Events: history(t),
 	})
 }

@@ -14,7 +14,7 @@ import (
 
 const (
 	name   = "device"
-	schema = 2
+	schema = 3 // since 3 with the newest certificate of each device
 )
 
 // MaxFacts is the largest number of facts that are kept of one device; further
@@ -26,8 +26,9 @@ func New() (*projectors.View, *Reader) {
 	v := &projectors.View{
 		Name:   name,
 		Schema: schema,
-		Kinds:  []event.Kind{event.KindDeviceJoined, event.KindDeviceDiscovered, event.KindDeviceBlocked, event.KindDeviceUnblocked},
-		Fold:   func() projectors.Fold { return &fold{allowed: roaring.New()} },
+		Kinds: []event.Kind{event.KindDeviceJoined, event.KindDeviceDiscovered, event.KindDeviceBlocked, event.KindDeviceUnblocked,
+			event.KindCertificateIssued},
+		Fold: func() projectors.Fold { return &fold{allowed: roaring.New()} },
 	}
 	return v, &Reader{v}
 }
@@ -81,6 +82,8 @@ func (f *fold) Apply(b *projectors.Batch, e *event.Event) error {
 		return f.block(b, e, p.Device, true, p.Reason)
 	case *event.DeviceUnblocked:
 		return f.block(b, e, p.Device, false, "")
+	case *event.CertificateIssued:
+		return f.issued(b, e, p)
 	}
 	return nil
 }
@@ -121,9 +124,21 @@ func (f *fold) joined(b *projectors.Batch, e *event.Event, p *event.DeviceJoined
 	}
 	r.Number, r.ID, r.Name = p.Device, p.ID, p.Name
 	r.OS, r.Arch, r.Agent, r.Token = p.OS, p.Arch, p.Agent, p.Token
-	r.Joined, r.Expires, r.Event = e.Accepted, p.Expires, e.Number
+	r.Joined, r.Event = e.Accepted, e.Number
+	r.Expires, r.Issued, r.Certified, r.Serial = p.Expires, e.Accepted, e.Number, p.Serial
 	b.Set(nameKey(r.Name, r.Number), nil)
 	b.Set(idKey(r.ID), binary.BigEndian.AppendUint32(nil, r.Number))
+	return store(b, raw, &r)
+}
+
+// issued takes a further certificate of a device; those of listeners are nobody's
+// here.
+func (f *fold) issued(b *projectors.Batch, e *event.Event, p *event.CertificateIssued) error {
+	r, raw, err := load(b, p.Device)
+	if err != nil || raw == nil {
+		return err
+	}
+	r.Expires, r.Issued, r.Certified, r.Serial, r.Event = p.Expires, e.Accepted, e.Number, p.Serial, e.Number
 	return store(b, raw, &r)
 }
 

@@ -33,7 +33,7 @@ func TestJoined(t *testing.T) {
 	s, r := start(t)
 	n := s.Append(joined(7, "alpha"))
 	want := device.Device{Number: 7, ID: task.ID{15: 7}, Name: "alpha", OS: "linux", Arch: "amd64", Agent: "1.0", Token: "T1",
-		Joined: projectorstest.Epoch, Expires: at.AddDate(1, 0, 0), Event: n}
+		Joined: projectorstest.Epoch, Expires: at.AddDate(1, 0, 0), Issued: projectorstest.Epoch, Certified: n, Event: n}
 	if diff := cmp.Diff(want, get(t, r, 7)); diff != "" {
 		t.Error(diff)
 	}
@@ -196,4 +196,24 @@ func TestReadsAtOnePosition(t *testing.T) {
 	if err != nil || position != 1 {
 		t.Errorf("read at event %d, %v", position, err)
 	}
+}
+
+// The newest certificate of a device counts; joining again brings another one.
+func TestCertificates(t *testing.T) {
+	s, r := start(t)
+	check := func(event uint64, serial byte, expires time.Time) {
+		t.Helper()
+		d, _, err := r.Get(1)
+		if err != nil || d.Certified != event || len(d.Serial) > 0 && d.Serial[0] != serial || !d.Expires.Equal(expires) || d.Issued.IsZero() {
+			t.Errorf("device is %+v, %v", d, err)
+		}
+	}
+	s.Append(joined(1, "alpha"))
+	check(1, 0, at.AddDate(1, 0, 0))
+	s.Append(issued(1, 1), issued(1, 2))
+	check(3, 2, at.AddDate(1, 2, 0))
+	s.Append(issued(2, 7)) // which never joined
+	check(3, 2, at.AddDate(1, 2, 0))
+	s.Append(joined(1, "alpha"))
+	check(5, 0, at.AddDate(1, 0, 0))
 }

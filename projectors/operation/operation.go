@@ -29,13 +29,58 @@ type Operation struct {
 	States     [14]uint32 // targets by [task.State]; they sum to Count
 	Unsent     uint32     // targets of which there never was a report, whatever their state
 	Received   uint32     // targets that acknowledged the task, or reported what comes later
+	Priority   uint8      // order in the send queues: 1 before 2 before 3
+	Durable    bool       // also in the policy of its targets
+	Pacing     event.Pacing
+	Released   uint32 // targets that were let go: all, unless the operation is paced
+	Waves      []Wave // that were released, in order
 	Cancelled  bool
+	Stopped    bool
 	Expired    bool
 	Closed     bool
+	Cancel     Cut     // what the cancel ended, zero without one
+	Stop       Stop    // what the site's stop ended, and why, zero without one
 	RetryOf    task.ID // the operation that this one repeats, or zero
 	Last       uint64  // the last event that changed it
 
-	ends [3]end
+	ends [4]end
+}
+
+// A Wave is a part of a paced operation's targets that was let go.
+type Wave struct {
+	Number      uint32 // from 1
+	Event       uint64 // that released it
+	At          time.Time
+	Spread      time.Duration // over which it is sent
+	Last        bool          // no further one follows
+	Count       uint32        // targets
+	Online      uint32        // of them those that were online at the release
+	OnlineFinal uint32        // of these, those that have reported an end
+	Final       uint32        // of all, those that have reported an end
+	Failed      uint32        // of these, those that failed or ran out of time
+}
+
+// Settled tells whether every device that was online at the release has reported
+// its end.
+func (w *Wave) Settled() bool { return w.OnlineFinal == w.Online }
+
+// A Cut is what a cancel or a stop found and ended.
+type Cut struct {
+	Event   uint64 // that said it, 0 if nothing did
+	At      time.Time
+	Reason  string
+	Running uint32 // targets that had begun and went on
+	Ended   uint32 // targets that had reported an end
+	Spared  uint32 // targets that had not begun, and are cancelled
+}
+
+// A Stop is the [Cut] by the site itself, and the counts that made it stop.
+type Stop struct {
+	Cut
+	Wave   uint32 // that was under way
+	Failed uint32 // failed or timed out
+	Final  uint32 // of so many that had ended
+	Limit  uint8  // percent
 }
 
 // An end is something that the site said of all targets at once.
@@ -49,6 +94,7 @@ const (
 	expired = iota
 	cancelled
 	closed
+	stopped
 )
 
 // Total returns the number of targets. Completed, Failed, Offline and Unknown
@@ -86,11 +132,28 @@ func (o *Operation) Final() (n uint32) {
 	return n
 }
 
+// Reported returns how many targets have reported an end themselves.
+func (o *Operation) Reported() uint32 {
+	return o.States[task.Succeeded] + o.States[task.Failed] + o.States[task.Refused] + o.States[task.TimedOut] + o.States[task.NotApplicable]
+}
+
+// Faulty returns how many failed or ran out of time: what a stop on failure
+// counts.
+func (o *Operation) Faulty() uint32 { return o.States[task.Failed] + o.States[task.TimedOut] }
+
+// Paced tells whether only those are sent the task whose wave was released.
+func (o *Operation) Paced() bool { return !o.Pacing.IsZero() }
+
+// Held returns how many targets wait for their wave.
+func (o *Operation) Held() uint32 { return o.Count - o.Released }
+
 // Done tells whether every target is final.
 func (o *Operation) Done() bool { return o.Final() == o.Count }
 
 // Open tells whether a listener may still hand out the task.
-func (o *Operation) Open() bool { return !o.Cancelled && !o.Expired && !o.Closed && !o.Done() }
+func (o *Operation) Open() bool {
+	return !o.Cancelled && !o.Stopped && !o.Expired && !o.Closed && !o.Done()
+}
 
 // A DeviceState is where one device stands in one operation. The times are by
 // the clock of whoever saw the change: listener, agent or site.
@@ -103,6 +166,8 @@ type DeviceState struct {
 	Detail     string
 	Sent       time.Time
 	Delivered  time.Time
+	Deferred   time.Time // when it was put off last
+	Deferral   string    // why, and until when
 	Started    time.Time
 	Ended      time.Time
 	Event      uint64    // the last event that changed it
@@ -114,7 +179,7 @@ func affects(which int, s task.State) (to task.State, ok bool) {
 	switch which {
 	case expired:
 		return task.Expired, s == task.Waiting || s == task.Sent
-	case cancelled:
+	case cancelled, stopped:
 		return task.Cancelled, s == task.Waiting || s == task.Sent || s == task.Delivered || s == task.Deferred
 	case closed:
 		return task.Lost, !s.Final()
@@ -149,20 +214,24 @@ func (o *Operation) say(which int, e *event.Event) (ok bool) {
 	}
 	o.ends[which] = end{e.Number, e.Accepted}
 	o.Last = e.Number
-	switch which {
-	case expired:
-		o.Expired = true
-	case cancelled:
-		o.Cancelled = true
-	case closed:
-		o.Closed = true
-	}
+	cut := Cut{Event: e.Number, At: e.Accepted, Running: o.States[task.Running], Ended: o.Reported()}
 	for _, s := range task.States {
 		if to, ok := affects(which, s); ok {
 			n := o.States[s]
 			o.States[s] -= n
 			o.States[to] += n
+			cut.Spared += n
 		}
+	}
+	switch which {
+	case expired:
+		o.Expired = true
+	case cancelled:
+		o.Cancelled, o.Cancel = true, cut
+	case closed:
+		o.Closed = true
+	case stopped:
+		o.Stopped, o.Stop.Cut = true, cut
 	}
 	return true
 }
@@ -205,6 +274,8 @@ func (d *device) report(r *task.Result) {
 		d.Sent = r.At
 	case r.State == task.Delivered:
 		d.Delivered = r.At
+	case r.State == task.Deferred:
+		d.Deferred, d.Deferral = r.At, r.Detail
 	case r.State == task.Running && d.Started.IsZero():
 		d.Started = r.At
 	case r.State.Final():

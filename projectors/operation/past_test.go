@@ -23,8 +23,19 @@ func all(r *operation.Reader) string {
 	for _, o := range list {
 		devices, err := r.Devices(o.ID, task.NoState, 0, 100)
 		steps, err2 := r.History(o.ID)
-		text += fmt.Sprintln(devices, err, steps, err2)
+		waves, err3 := r.Waves(o.ID)
+		failed, number, ok, err4 := r.InStates(o.ID, task.Failed, task.Waiting)
+		text += fmt.Sprintln(devices, err, steps, err2, waves, err3, failed, number, ok, err4)
 	}
+	paced, err := r.Paced()
+	for _, o := range paced {
+		text += fmt.Sprintln(o.Operation, o.Targets, o.Out, o.Final, err)
+	}
+	_, err = r.At(func(s *operation.Snapshot) error {
+		text += fmt.Sprintln(s.Cancels())
+		return nil
+	})
+	text += fmt.Sprintln(err)
 	return text
 }
 

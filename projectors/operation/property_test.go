@@ -18,11 +18,12 @@ func TestOP8CountsSum(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		ops += 2
 		first := ops - 1
+		wave := uint32(0)
 		targets := rapid.SliceOfNDistinct(rapid.Uint32Range(1, 600), 1, 8, func(d uint32) uint32 { return d }).Draw(rt, "targets")
-		s.Append(requested(t, first, targets))
+		s.Append(paced(t, first, targets, 1, 2))
 		draw := func(rt *rapid.T) *event.Event {
 			id := opID(first + rapid.IntRange(0, 1).Draw(rt, "operation"))
-			switch rapid.IntRange(0, 9).Draw(rt, "kind") {
+			switch rapid.IntRange(0, 12).Draw(rt, "kind") {
 			case 0:
 				return says(&event.OperationExpired{Operation: id})
 			case 1:
@@ -31,6 +32,14 @@ func TestOP8CountsSum(t *testing.T) {
 				return says(&event.OperationClosed{Operation: id})
 			case 3:
 				return requested(t, first+1, targets)
+			case 4:
+				return says(&event.OperationStopped{Operation: id, Failed: 2, Final: 10, Limit: 5, Cancel: []byte{1}, Reason: "bad"})
+			case 5, 6:
+				wave = rapid.SampledFrom([]uint32{wave, wave + 1, wave + 1}).Draw(rt, "wave")
+				some := rapid.SliceOfDistinct(rapid.SampledFrom(append(targets, 601)), func(d uint32) uint32 { return d })
+				e := released(t, first, wave, some.Draw(rt, "devices"), some.Draw(rt, "online")...)
+				e.Payload.(*event.OperationReleased).Operation = id
+				return e
 			}
 			var rows []event.ResultRow
 			for range rapid.IntRange(1, 4).Draw(rt, "rows") {

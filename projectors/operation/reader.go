@@ -2,6 +2,7 @@ package operation
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -24,6 +25,13 @@ type Open struct {
 	Signed  task.Signed
 	Targets *roaring.Bitmap
 	Final   *roaring.Bitmap // targets that have reported finally
+
+	Priority  uint8
+	Durable   bool
+	DeliverBy time.Time
+	Held      bool            // only those in Waves are sent the task
+	Released  *roaring.Bitmap // who is in Waves; all targets if it is not held
+	Waves     []Members
 }
 
 // An Entry is an event that changed an operation.
@@ -105,6 +113,16 @@ func (r *Reader) Open() (open []Open, position uint64, err error) {
 	return open, position, err
 }
 
+// Cancels returns what agents may have to be told of operations that were
+// cancelled or stopped.
+func (r *Reader) Cancels() (cancels []Cancel, err error) {
+	_, err = r.At(func(s *Snapshot) error {
+		cancels = s.Cancels()
+		return nil
+	})
+	return cancels, err
+}
+
 // History returns the events that changed an operation, in order.
 func (r *Reader) History(id task.ID) (all []Entry, err error) {
 	_, err = r.At(func(s *Snapshot) error {
@@ -137,6 +155,35 @@ func (r *Reader) Pending(device uint32) (ids []task.ID, err error) {
 		return nil
 	})
 	return ids, err
+}
+
+// Paced returns the open operations that go out by waves, in the order of their
+// requests.
+func (r *Reader) Paced() (paced []Paced, err error) {
+	_, err = r.At(func(s *Snapshot) error {
+		paced = s.s.State().(*published).paced
+		return nil
+	})
+	return paced, err
+}
+
+// Waves returns who is in the waves of an operation that were released, in order.
+func (r *Reader) Waves(id task.ID) (waves []Members, err error) {
+	_, err = r.At(func(s *Snapshot) error {
+		waves, err = s.Waves(id)
+		return err
+	})
+	return waves, err
+}
+
+// InStates returns the targets of an operation that are at one of the states, and
+// the event that this was after; ok is false if there is no such operation.
+func (r *Reader) InStates(id task.ID, states ...task.State) (devices *roaring.Bitmap, event uint64, ok bool, err error) {
+	event, err = r.At(func(s *Snapshot) error {
+		devices, ok, err = s.InStates(id, states...)
+		return err
+	})
+	return devices, event, ok, err
 }
 
 // Ignored returns how much the view did not take.
@@ -235,6 +282,56 @@ func (s *Snapshot) Devices(id task.ID, state task.State, after uint32, limit int
 	fill(1 << 32)
 	return all, err
 }
+
+// InStates is [Reader.InStates].
+func (s *Snapshot) InStates(id task.ID, states ...task.State) (*roaring.Bitmap, bool, error) {
+	st, err := load(s.s.Get, id)
+	if err != nil || st == nil {
+		return nil, false, err
+	}
+	in := roaring.New()
+	silent := st.targets.Clone() // of whom nothing was reported
+	add := func(d device) {
+		st.op.settle(&d.DeviceState)
+		if slices.Contains(states, d.State) {
+			in.Add(d.Device)
+		}
+	}
+	err = s.s.Scan(devicesKey(id), nil, func(_, value []byte) (bool, error) {
+		d, err := decodeDevice(value)
+		if err == nil {
+			silent.Remove(d.Device)
+			add(d)
+		}
+		return err == nil, err
+	})
+	if err != nil || silent.IsEmpty() {
+		return in, true, err
+	}
+	d := st.begin(silent.Minimum())
+	st.op.settle(&d.DeviceState)
+	if slices.Contains(states, d.State) {
+		in.Or(silent) // they all are where one is
+	}
+	return in, true, nil
+}
+
+// Waves is [Reader.Waves].
+func (s *Snapshot) Waves(id task.ID) ([]Members, error) {
+	var o Operation
+	var stored []byte
+	ok, err := loadOperation(s.s.Get, id, &o, &stored)
+	if err != nil || !ok {
+		return nil, err
+	}
+	st := &state{op: o}
+	err = st.loadWaves(s.s.Get)
+	return st.opened().Waves, err
+}
+
+// Cancels returns what agents may have to be told of operations that were
+// cancelled or stopped.
+func (s *Snapshot) Cancels() []Cancel { return s.s.State().(*published).cancels }
 
 // Open is [Reader.Open].
 func (s *Snapshot) Open() []Open { return s.s.State().(*published).open }

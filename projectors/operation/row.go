@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	rowVersion = 1
+	rowVersion = 2
 	maxTask    = 16 << 10
 )
 
-var limits = bounded.Limits{Bytes: projectors.MaxValue, Depth: 3, Items: 128}
+var limits = bounded.Limits{Bytes: projectors.MaxValue, Depth: 3, Items: 1024}
 
 func set(b *projectors.Batch, key []byte, encode func(*bounded.Writer)) error {
 	value, err := bounded.Encode(nil, encode)
@@ -29,7 +29,9 @@ func set(b *projectors.Batch, key []byte, encode func(*bounded.Writer)) error {
 
 func decode(what string, value []byte, read func(*bounded.Reader)) error {
 	err := bounded.Decode(value, limits, func(r *bounded.Reader) error {
-		r.Version(rowVersion)
+		if v := r.Version(rowVersion); v != rowVersion {
+			r.Fail("row of version %d", v)
+		}
 		read(r)
 		r.End()
 		return nil
@@ -69,11 +71,44 @@ func loadOperation(get get, id task.ID, o *Operation, stored *[]byte) (ok bool, 
 	if err == nil && (!ok || o.ID != id) {
 		err = fmt.Errorf("operation %s has no request", id)
 	}
+	if err == nil {
+		err = o.loadCuts(get)
+	}
 	return err == nil, err
 }
 
+func (o *Operation) loadCuts(get get) error {
+	for _, which := range []int{cancelled, stopped} {
+		if o.ends[which].event == 0 {
+			continue
+		}
+		s, err := o.loadCut(get, which)
+		if err != nil {
+			return err
+		}
+		if which == cancelled {
+			o.Cancel = s.Cut
+		} else {
+			o.Stop = s
+		}
+	}
+	return nil
+}
+
+func (o *Operation) loadCut(get get, which int) (s Stop, err error) {
+	ok, err := get(cutKey(o.ID, which), func(v []byte) (err error) {
+		s, err = decodeCut(v)
+		return err
+	})
+	if err == nil && !ok {
+		err = fmt.Errorf("operation %s does not say what its end found", o.ID)
+	}
+	s.Event, s.At = o.ends[which].event, o.ends[which].at
+	return s, err
+}
+
 func (o *Operation) encodeFixed(w *bounded.Writer) {
-	w.Array(16)
+	w.Array(22)
 	w.Uint(rowVersion)
 	w.Raw(o.ID[:])
 	w.Exact(o.Kind, task.MaxKind)
@@ -92,6 +127,15 @@ func (o *Operation) encodeFixed(w *bounded.Writer) {
 	w.Uint(uint64(o.Count))
 	w.Uint(uint64(o.Online))
 	w.Raw(o.RetryOf[:])
+	w.Uint(uint64(o.Priority))
+	w.Bool(o.Durable)
+	w.List(len(o.Pacing.Waves), event.MaxWaves)
+	for _, n := range o.Pacing.Waves {
+		w.Uint(uint64(n))
+	}
+	w.Int(int64(o.Pacing.Spread))
+	w.Uint(uint64(o.Pacing.Rate))
+	w.Uint(uint64(o.Pacing.StopOnFailure))
 }
 
 func (o *Operation) decodeFixed(v []byte) error {
@@ -114,6 +158,16 @@ func (o *Operation) decodeFixed(v []byte) error {
 		o.Count = r.Uint32()
 		o.Online = r.Uint32()
 		r.Raw(o.RetryOf[:])
+		o.Priority = uint8(r.Uint(1<<8 - 1))
+		o.Durable = r.Bool()
+		r.Array(event.MaxWaves)
+		for r.More() {
+			o.Pacing.Waves = append(o.Pacing.Waves, r.Uint32())
+		}
+		r.End()
+		o.Pacing.Spread = time.Duration(r.Int64())
+		o.Pacing.Rate = r.Uint32()
+		o.Pacing.StopOnFailure = uint8(r.Uint(1<<8 - 1))
 	})
 }
 
@@ -126,7 +180,7 @@ func (o *Operation) progress() ([]byte, error) {
 }
 
 func (o *Operation) encodeProgress(w *bounded.Writer) {
-	w.Array(6)
+	w.Array(8)
 	w.Uint(rowVersion)
 	w.Uint(o.Last)
 	w.Uint(uint64(o.Unsent))
@@ -140,6 +194,34 @@ func (o *Operation) encodeProgress(w *bounded.Writer) {
 		w.Uint(e.event)
 		w.Int(nanos(e.at))
 	}
+	w.Uint(uint64(o.Released))
+	w.List(len(o.Waves), maxWaves)
+	for i := range o.Waves {
+		o.Waves[i].encode(w)
+	}
+}
+
+func (v *Wave) encode(w *bounded.Writer) {
+	w.Array(9)
+	w.Uint(v.Event)
+	w.Int(nanos(v.At))
+	w.Int(int64(v.Spread))
+	w.Bool(v.Last)
+	for _, n := range []uint32{v.Count, v.Online, v.OnlineFinal, v.Final, v.Failed} {
+		w.Uint(uint64(n))
+	}
+}
+
+func (v *Wave) decode(r *bounded.Reader) {
+	r.Array(16)
+	v.Event = r.Uint64()
+	v.At = instant(r.Int64())
+	v.Spread = time.Duration(r.Int64())
+	v.Last = r.Bool()
+	for _, n := range []*uint32{&v.Count, &v.Online, &v.OnlineFinal, &v.Final, &v.Failed} {
+		*n = r.Uint32()
+	}
+	r.End()
 }
 
 func (o *Operation) decodeProgress(v []byte) error {
@@ -157,35 +239,97 @@ func (o *Operation) decodeProgress(v []byte) error {
 			o.ends[i] = end{r.Uint64(), instant(r.Int64())}
 		}
 		r.End()
-		o.Expired, o.Cancelled, o.Closed = o.ends[expired].event != 0, o.ends[cancelled].event != 0, o.ends[closed].event != 0
+		o.Released = r.Uint32()
+		r.Array(maxWaves)
+		for r.More() {
+			v := Wave{Number: uint32(len(o.Waves) + 1)}
+			v.decode(r)
+			o.Waves = append(o.Waves, v)
+		}
+		r.End()
+		o.Expired, o.Cancelled = o.ends[expired].event != 0, o.ends[cancelled].event != 0
+		o.Closed, o.Stopped = o.ends[closed].event != 0, o.ends[stopped].event != 0
 	})
+}
+
+func (s *Stop) encode(w *bounded.Writer) {
+	w.Array(9)
+	w.Uint(rowVersion)
+	w.String(s.Reason, event.MaxText)
+	for _, n := range []uint32{s.Running, s.Ended, s.Spared, s.Wave, s.Failed, s.Final} {
+		w.Uint(uint64(n))
+	}
+	w.Uint(uint64(s.Limit))
+}
+
+func decodeCut(v []byte) (s Stop, err error) {
+	err = decode("end", v, func(r *bounded.Reader) {
+		s.Reason = r.String(event.MaxText)
+		for _, n := range []*uint32{&s.Running, &s.Ended, &s.Spared, &s.Wave, &s.Failed, &s.Final} {
+			*n = r.Uint32()
+		}
+		s.Limit = uint8(r.Uint(1<<8 - 1))
+	})
+	return s, err
+}
+
+// encode writes the members of a wave.
+func (m *members) encode(w *bounded.Writer) {
+	w.Array(3)
+	w.Uint(rowVersion)
+	writeBitmap(w, m.devices)
+	writeBitmap(w, m.online)
+}
+
+func (m *members) decode(v []byte) error {
+	return decode("wave", v, func(r *bounded.Reader) {
+		m.devices, m.online = decodeBitmap(r), decodeBitmap(r)
+	})
+}
+
+func writeBitmap(w *bounded.Writer, m *roaring.Bitmap) {
+	b, err := m.ToBytes()
+	if err != nil {
+		w.Fail("bitmap: %v", err)
+	}
+	w.Bytes(b, event.MaxBitmap)
+}
+
+func decodeBitmap(r *bounded.Reader) *roaring.Bitmap {
+	m := roaring.New()
+	b := r.Bytes(event.MaxBitmap)
+	if r.Err() != nil {
+		return m
+	}
+	if err := readBitmap(m, b); err != nil {
+		r.Fail("bitmap: %v", err)
+	}
+	return m
+}
+
+func (c *Cancel) encode(w *bounded.Writer) {
+	w.Array(2)
+	w.Uint(rowVersion)
+	w.Bytes(c.Signed, task.MaxCancel)
+}
+
+func decodeCancel(v []byte) (c Cancel, err error) {
+	err = decode("cancel", v, func(r *bounded.Reader) { c.Signed = r.Bytes(task.MaxCancel) })
+	return c, err
 }
 
 func (st *state) encodeTargets(w *bounded.Writer) {
 	w.Array(4)
 	w.Uint(rowVersion)
 	w.Bytes(st.signed, maxTask)
-	for _, m := range []*roaring.Bitmap{st.targets, st.offline} {
-		b, err := m.ToBytes()
-		if err != nil {
-			w.Fail("bitmap: %v", err)
-		}
-		w.Bytes(b, event.MaxBitmap)
-	}
+	writeBitmap(w, st.targets)
+	writeBitmap(w, st.offline)
 }
 
 func (st *state) decodeTargets(v []byte) error {
 	return decode("targets", v, func(r *bounded.Reader) {
 		st.signed = r.Bytes(maxTask)
-		for _, m := range []*roaring.Bitmap{st.targets, st.offline} {
-			b := r.Bytes(event.MaxBitmap)
-			if r.Err() != nil {
-				return
-			}
-			if err := readBitmap(m, b); err != nil {
-				r.Fail("bitmap: %v", err)
-			}
-		}
+		st.targets, st.offline = decodeBitmap(r), decodeBitmap(r)
 	})
 }
 
@@ -198,7 +342,7 @@ func (d *device) row() ([]byte, error) {
 }
 
 func (d *device) encode(w *bounded.Writer) {
-	w.Array(14)
+	w.Array(16)
 	w.Uint(rowVersion)
 	w.Uint(uint64(d.Device))
 	w.Uint(uint64(d.State))
@@ -206,9 +350,10 @@ func (d *device) encode(w *bounded.Writer) {
 	w.Uint(uint64(d.Attempt))
 	w.Int(int64(d.Code))
 	w.String(d.Detail, task.MaxDetail)
-	for _, t := range []time.Time{d.Sent, d.Delivered, d.Started, d.Ended, d.Visible} {
+	for _, t := range []time.Time{d.Sent, d.Delivered, d.Deferred, d.Started, d.Ended, d.Visible} {
 		w.Int(nanos(t))
 	}
+	w.String(d.Deferral, task.MaxDetail)
 	w.Uint(d.Event)
 	w.Bool(d.received)
 }
@@ -221,9 +366,10 @@ func decodeDevice(v []byte) (d device, err error) {
 		d.Attempt = uint8(r.Uint(1<<8 - 1))
 		d.Code = int32(r.Int64())
 		d.Detail = r.String(task.MaxDetail)
-		for _, t := range []*time.Time{&d.Sent, &d.Delivered, &d.Started, &d.Ended, &d.Visible} {
+		for _, t := range []*time.Time{&d.Sent, &d.Delivered, &d.Deferred, &d.Started, &d.Ended, &d.Visible} {
 			*t = instant(r.Int64())
 		}
+		d.Deferral = r.String(task.MaxDetail)
 		d.Event = r.Uint64()
 		d.received = r.Bool()
 		if r.Err() == nil && !d.State.Valid() {

@@ -67,6 +67,29 @@ func says(p event.Payload) *event.Event {
 	return &event.Event{Observed: at, Actor: event.Actor{Issuer: "site"}, Payload: p}
 }
 
+// paced is requested with waves of so many devices and a stop at 10 %; the task
+// may also come by policy.
+func paced(t testing.TB, n int, devices []uint32, waves ...uint32) *event.Event {
+	t.Helper()
+	e := requested(t, n, devices)
+	p := e.Payload.(*event.OperationRequested)
+	p.Priority, p.Durable, p.Pacing = 1, true, event.Pacing{Waves: waves, Spread: time.Minute, Rate: 5, StopOnFailure: 10}
+	return e
+}
+
+// released lets wave number of operation n go to devices, of which online were
+// online.
+func released(t testing.TB, n int, number uint32, devices []uint32, online ...uint32) *event.Event {
+	t.Helper()
+	return says(&event.OperationReleased{Operation: opID(n), Wave: number, Devices: bitmap(t, devices), Count: uint32(len(devices)),
+		Online: bitmap(t, online), Spread: time.Minute})
+}
+
+// stopped is the site's own end of operation n.
+func stopped(n int) *event.Event {
+	return says(&event.OperationStopped{Operation: opID(n), Wave: 2, Failed: 3, Final: 12, Limit: 10, Cancel: []byte("stop"), Reason: "too much failed"})
+}
+
 // history brings every kind of event that the view folds.
 func history(t *testing.T) []*event.Event {
 	return []*event.Event{
@@ -85,13 +108,24 @@ func history(t *testing.T) []*event.Event {
 		requested(t, 4, []uint32{5, 6}, 6),
 		results(row(4, 5, task.NotApplicable, 3)),
 		results(row(4, 6, task.TimedOut, 3)),
+		paced(t, 5, []uint32{1, 2, 3, 4, 5, 6}, 2, 2),
+		released(t, 5, 1, []uint32{2, 4}, 2),
+		results(row(5, 2, task.Deferred, 4), row(5, 4, task.Failed, 4)),
+		released(t, 5, 2, []uint32{1, 3}, 1, 3),
+		released(t, 5, 2, []uint32{5, 6}),
+		results(row(5, 2, task.TimedOut, 5), row(5, 1, task.Running, 5)),
+		stopped(5),
+		paced(t, 6, []uint32{7, 8}),
+		released(t, 6, 1, []uint32{7, 8}, 7),
+		says(&event.OperationCancelled{Operation: opID(6), Reason: "no", Cancel: []byte("cancel")}),
+		results(row(5, 1, task.Failed, 6)),
 	}
 }
 
 func TestSuite(t *testing.T) {
 	projectorstest.Run(t, projectorstest.Suite{
 		New:    func() *projectors.View { v, _ := operation.New(); return v },
-		Golden: "testdata/rows.golden",
+		Golden: "testdata/rows2.golden",
 		Events: history(t),
 	})
 }

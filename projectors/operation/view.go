@@ -2,8 +2,10 @@ package operation
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -16,7 +18,7 @@ import (
 
 const (
 	name   = "operation"
-	schema = 1
+	schema = 2
 )
 
 // New returns the view for [projectors.Open] and its reader.
@@ -25,8 +27,10 @@ func New() (*projectors.View, *Reader) {
 		Name:   name,
 		Schema: schema,
 		Kinds: []event.Kind{event.KindOperationRequest, event.KindOperationCancel, event.KindOperationExpired,
-			event.KindOperationClosed, event.KindResultsReported},
-		Fold: func() projectors.Fold { return &fold{live: make(map[task.ID]*state)} },
+			event.KindOperationClosed, event.KindOperationReleased, event.KindOperationStopped, event.KindResultsReported},
+		Fold: func() projectors.Fold {
+			return &fold{live: make(map[task.ID]*state), cancels: make(map[task.ID]Cancel)}
+		},
 	}
 	return v, &Reader{v}
 }
@@ -39,6 +43,8 @@ type state struct {
 	offline *roaring.Bitmap // never changed
 	final   *roaring.Bitmap // targets with a final report, while the operation is open
 	frozen  *roaring.Bitmap // a copy of final for readers, nil when final has changed
+	waves   []members       // who is in the waves of op
+	out     *roaring.Bitmap // all of waves; never changed, but replaced
 	stored  []byte          // its progress as it was written last
 	touched uint64          // the last event that changed it
 }
@@ -46,11 +52,14 @@ type state struct {
 // published is what readers get of the fold's memory.
 type published struct {
 	open    []Open
+	paced   []Paced
+	cancels []Cancel
 	ignored Ignored
 }
 
 type fold struct {
 	live    map[task.ID]*state // that are not closed and not done
+	cancels map[task.ID]Cancel // that agents may have to be told still
 	ignored Ignored
 	touched []*state // by the event under way
 	changed bool     // since the last Publish
@@ -67,6 +76,9 @@ func (f *fold) Load(s *projectors.Snapshot) error {
 	if err != nil {
 		return err
 	}
+	if err := f.loadCancels(s); err != nil {
+		return err
+	}
 	return s.Scan([]byte{prefixProgress}, nil, func(key, _ []byte) (bool, error) {
 		if len(key) != 1+len(task.ID{}) {
 			return false, fmt.Errorf("operation has key %x", key)
@@ -76,6 +88,9 @@ func (f *fold) Load(s *projectors.Snapshot) error {
 			return err == nil, err
 		}
 		f.live[st.op.ID] = st
+		if err := st.loadWaves(s.Get); err != nil {
+			return false, err
+		}
 		return true, st.loadFinal(s)
 	})
 }
@@ -108,9 +123,14 @@ func (f *fold) Publish() any {
 		if st.frozen == nil {
 			st.frozen = st.final.Clone()
 		}
-		p.open = append(p.open, Open{ID: st.op.ID, Event: st.op.Event, Signed: st.signed, Targets: st.targets, Final: st.frozen})
+		p.open = append(p.open, st.opened())
+		if st.op.Paced() {
+			p.paced = append(p.paced, st.paced())
+		}
 	}
-	slices.SortFunc(p.open, func(a, b Open) int { return int(int64(a.Event) - int64(b.Event)) })
+	slices.SortFunc(p.open, func(a, b Open) int { return cmp.Compare(a.Event, b.Event) })
+	slices.SortFunc(p.paced, func(a, b Paced) int { return cmp.Compare(a.Event, b.Event) })
+	p.cancels = slices.SortedFunc(maps.Values(f.cancels), func(a, b Cancel) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	f.last, f.changed = p, false
 	return p
 }
@@ -121,12 +141,17 @@ func (f *fold) Apply(b *projectors.Batch, e *event.Event) error {
 	switch p := e.Payload.(type) {
 	case *event.OperationRequested:
 		err = f.requested(b, e, p)
+	case *event.OperationReleased:
+		err = f.released(b, e, p)
 	case *event.OperationCancelled:
-		err = f.said(b, e, p.Operation, cancelled)
+		err = f.said(b, e, p.Operation, cancelled, Stop{Cut: Cut{Reason: p.Reason}}, p.Cancel)
+	case *event.OperationStopped:
+		err = f.said(b, e, p.Operation, stopped,
+			Stop{Cut: Cut{Reason: p.Reason}, Wave: p.Wave, Failed: p.Failed, Final: p.Final, Limit: p.Limit}, p.Cancel)
 	case *event.OperationExpired:
-		err = f.said(b, e, p.Operation, expired)
+		err = f.said(b, e, p.Operation, expired, Stop{}, nil)
 	case *event.OperationClosed:
-		err = f.said(b, e, p.Operation, closed)
+		err = f.said(b, e, p.Operation, closed, Stop{}, nil)
 	case *event.ResultsReported:
 		err = f.reported(b, e, p)
 	}
@@ -150,7 +175,11 @@ func (f *fold) find(b *projectors.Batch, id task.ID) (*state, error) {
 			return st, nil
 		}
 	}
-	return load(b.Get, id)
+	st, err := load(b.Get, id)
+	if err != nil || st == nil {
+		return nil, err
+	}
+	return st, st.loadWaves(b.Get)
 }
 
 // touch takes note that the event under way changed st.
@@ -179,10 +208,17 @@ func (f *fold) requested(b *projectors.Batch, e *event.Event, p *event.Operation
 		return err
 	}
 	n := uint32(targets.GetCardinality())
-	st := &state{signed: p.Task, targets: targets, offline: offline, final: roaring.New()}
+	st := &state{signed: p.Task, targets: targets, offline: offline, final: roaring.New(), out: roaring.New()}
 	st.op = Operation{ID: t.Operation, Kind: t.Kind, Params: t.Params, Target: p.Target, Reason: p.Reason, Actor: e.Actor,
 		Event: e.Number, Accepted: e.Accepted, Requested: t.Requested, NotBefore: t.NotBefore, DeliverBy: t.DeliverBy,
-		RunTimeout: t.RunTimeout, Count: n, Online: p.Online, Unsent: n, RetryOf: p.RetryOf, Last: e.Number}
+		RunTimeout: t.RunTimeout, Count: n, Online: p.Online, Unsent: n, RetryOf: p.RetryOf, Last: e.Number,
+		Priority: p.Priority, Durable: p.Durable, Pacing: p.Pacing}
+	if st.op.Priority < 1 || st.op.Priority > 3 {
+		st.op.Priority = 2
+	}
+	if !st.op.Paced() {
+		st.op.Released = n
+	}
 	st.op.States[task.Waiting] = n
 	f.live[st.op.ID] = st
 	f.touch(st, e)
@@ -199,18 +235,34 @@ func readBitmap(m *roaring.Bitmap, b []byte) error {
 	return m.Validate()
 }
 
-// said applies what the site or an administrator said of all targets at once.
-func (f *fold) said(b *projectors.Batch, e *event.Event, id task.ID, which int) error {
+// said applies what the site or an administrator said of all targets at once. Of
+// a cancel and a stop it keeps why, and what agents are told.
+func (f *fold) said(b *projectors.Batch, e *event.Event, id task.ID, which int, why Stop, signed []byte) error {
 	st, err := f.find(b, id)
-	if err != nil {
+	switch {
+	case err != nil:
+		return err
+	case st == nil:
+		f.ignored.Operations++
+		return nil
+	case !st.op.say(which, e):
+		return nil
+	}
+	f.touch(st, e)
+	if which != cancelled && which != stopped {
+		return nil
+	}
+	cut := &st.op.Cancel
+	if which == stopped {
+		cut = &st.op.Stop.Cut
+		st.op.Stop.Wave, st.op.Stop.Failed, st.op.Stop.Final, st.op.Stop.Limit = why.Wave, why.Failed, why.Final, why.Limit
+	}
+	cut.Reason, why.Cut = why.Reason, *cut
+	why.Reason = cut.Reason
+	if err := set(b, cutKey(id, which), why.encode); err != nil {
 		return err
 	}
-	if st == nil {
-		f.ignored.Operations++
-	} else if st.op.say(which, e) {
-		f.touch(st, e)
-	}
-	return nil
+	return f.cancel(b, e, &st.op, signed)
 }
 
 func (f *fold) reported(b *projectors.Batch, e *event.Event, p *event.ResultsReported) error {
@@ -256,6 +308,7 @@ func (f *fold) report(b *projectors.Batch, e *event.Event, st *state, r *task.Re
 		f.ignored.Late++
 		return nil
 	}
+	st.count(r)
 	value, err := d.row()
 	if err != nil {
 		return err
@@ -320,6 +373,9 @@ func (st *state) index(b *projectors.Batch) {
 //	t id            the signed task and the sets of devices
 //	o id            how far it has come
 //	d id device     the last report of a device
+//	w id wave       who is in a wave
+//	e id end        what a cancel or a stop found
+//	c until id      a signed cancel that agents may have to be told until then
 //	h id event      an event that changed the operation
 //	x time end id   the time from which the site is to say that end
 //	g               the counts of what was ignored
@@ -328,6 +384,9 @@ const (
 	prefixTargets  = 't'
 	prefixProgress = 'o'
 	prefixDevice   = 'd'
+	prefixWave     = 'w'
+	prefixCut      = 'e'
+	prefixCancel   = 'c'
 	prefixHistory  = 'h'
 	prefixDue      = 'x'
 	prefixIgnored  = 'g'

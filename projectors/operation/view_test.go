@@ -65,6 +65,7 @@ func consistent(t testing.TB, r *operation.Reader, o operation.Operation) {
 	if states != o.States || sum != o.Count || uint32(len(devices)) != o.Count {
 		t.Errorf("%d targets: states kept are %v, the devices' are %v", o.Count, o.States, states)
 	}
+	wavesAreConsistent(t, r, &o, devices)
 	if c := o.Completed() + o.Failed() + o.Offline() + o.Unknown(); c != o.Total() || o.Unknown() > o.Total() || o.Success() > o.Total() {
 		t.Errorf("classic columns: %d completed, %d failed, %d offline, %d unknown of %d", o.Completed(), o.Failed(), o.Offline(), o.Unknown(), o.Total())
 	}
@@ -134,6 +135,7 @@ func TestEnds(t *testing.T) {
 	all := []uint32{1, 2, 3, 4, 5, 6}
 	reports := results(row(1, 2, task.Sent, 1), row(1, 3, task.Delivered, 1), row(1, 4, task.Running, 1), row(1, 5, task.Deferred, 1), row(1, 6, task.Succeeded, 1))
 	expired, cancelled, closed := says(&event.OperationExpired{Operation: opID(1)}), says(&event.OperationCancelled{Operation: opID(1)}), says(&event.OperationClosed{Operation: opID(1)})
+	halt := stopped(1)
 	for _, c := range []struct {
 		name   string
 		events []*event.Event
@@ -141,6 +143,9 @@ func TestEnds(t *testing.T) {
 	}{
 		{"before", nil, "waiting 1, sent 1, delivered 1, running 1, deferred 1, succeeded 1"},
 		{"expired", []*event.Event{expired}, "delivered 1, running 1, deferred 1, succeeded 1, expired 2"},
+		{"stopped", []*event.Event{halt}, "running 1, succeeded 1, cancelled 4"},
+		{"stopped, then cancelled", []*event.Event{halt, results(row(1, 4, task.Deferred, 99)), cancelled}, "succeeded 1, cancelled 5"},
+		{"stopped, and two had run", []*event.Event{halt, results(row(1, 2, task.Failed, 99), row(1, 3, task.Succeeded, 99), row(1, 5, task.Refused, 99))}, "running 1, succeeded 2, failed 1, cancelled 2"},
 		{"OP-5 cancelled", []*event.Event{cancelled}, "running 1, succeeded 1, cancelled 4"},
 		{"cancelled, and put off later", []*event.Event{cancelled, results(row(1, 4, task.Deferred, 99))}, "deferred 1, succeeded 1, cancelled 4"},
 		{"closed", []*event.Event{closed}, "succeeded 1, lost 5"},

@@ -28,4 +28,15 @@
 // A listener that stops, or of which nothing is heard any more, leaves its
 // devices offline. A device that is blocked stays as it is until its listener
 // reports it.
+//
+// # History
+//
+// Of each device the last [MaxHistory] states are kept, the one that holds among
+// them ([Reader.History]): since when, why, at which listener, by which carrier,
+// and the event that brought it. Up to nine stand in the device's row, the others,
+// ten together, in two rows that take turns.
+//
+// A device flaps when it changes [FlapChanges] times within [FlapWindow]. The view
+// names those that did when they changed last ([Reader.Flapping]); it has no clock,
+// so whoever asks looks how long ago that was.
 package presence

@@ -16,7 +16,9 @@ func all(r *presence.Reader) string {
 	rows, err := r.List(0, 100)
 	online, by := r.Counts()
 	a, ok, err2 := r.Listener("AAA")
-	return fmt.Sprint(rows, err, online, by, r.Online(), a, ok, err2)
+	changes, err3 := r.History(9)
+	flapping, err4 := r.Flapping()
+	return fmt.Sprint(rows, err, online, by, r.Online(), a, ok, err2, changes, err3, flapping, err4)
 }
 
 func TestAsOf(t *testing.T) {

@@ -104,8 +104,9 @@ func (s *Snapshot) state() *published { return s.s.State().(*published) }
 
 // Get is [Reader.Get].
 func (s *Snapshot) Get(device uint32) (row Row, ok bool, err error) {
-	ok, err = s.s.Get(deviceKey(device), func(v []byte) (err error) {
-		row, err = decodeRow(v)
+	ok, err = s.s.Get(deviceKey(device), func(v []byte) error {
+		r, err := decodeRow(v)
+		row = r.Row
 		return err
 	})
 	return row, ok, err
@@ -131,7 +132,7 @@ func (s *Snapshot) List(after uint32, limit int) (rows []Row, err error) {
 	}
 	err = s.s.Scan([]byte{prefixDevice}, deviceKey(after+1), func(_, value []byte) (bool, error) {
 		r, err := decodeRow(value)
-		rows = append(rows, r)
+		rows = append(rows, r.Row)
 		return len(rows) < limit, err
 	})
 	return rows, err

@@ -10,7 +10,10 @@ import (
 )
 
 const (
-	rowVersion   = 2
+	rowVersion      = 3 // of devices; 2 had no history
+	listenerVersion = 2
+	chunkVersion    = 1
+
 	maxListener  = 16
 	maxSeen      = 400 << 10 // a serialized bitmap of devices
 	lastReason   = event.NotInSnapshot
@@ -20,26 +23,29 @@ const (
 )
 
 var (
-	rowLimits      = bounded.Limits{Bytes: 256, Depth: 2, Items: 32}
+	rowLimits      = bounded.Limits{Bytes: 1 << 10, Depth: 2, Items: 128}
 	listenerLimits = bounded.Limits{Bytes: 512 << 10, Depth: 3, Items: 64}
 )
 
 // encode appends the row of a device.
 func (f *fold) encode(dst []byte, device uint32, c *cell) ([]byte, error) {
 	dst, err := bounded.Encode(dst, func(w *bounded.Writer) {
-		flags := uint64(c.carrier)<<flagsCarrier | uint64(c.reason)<<flagsReason
-		if c.online {
-			flags |= flagOnline
-		}
-		w.Array(8)
+		w.Array(10)
 		w.Uint(rowVersion)
 		w.Uint(uint64(device))
-		w.Uint(flags)
+		w.Uint(uint64(c.flags()))
 		w.Int(c.since)
 		w.Int(c.signedIn)
 		w.Exact(f.listeners[c.listener].Name, maxListener)
 		w.Uint(uint64(c.epoch))
 		w.Uint(c.event)
+		if c.trail == nil {
+			w.Uint(0)
+			w.Bytes(nil, 0)
+			return
+		}
+		w.Uint(c.count)
+		w.Bytes(c.recent, maxChunk)
 	})
 	if err != nil {
 		return dst, fmt.Errorf("encode presence of device %d: %w", device, err)
@@ -47,27 +53,47 @@ func (f *fold) encode(dst []byte, device uint32, c *cell) ([]byte, error) {
 	return dst, nil
 }
 
-func decodeRow(value []byte) (r Row, err error) {
+func (c *cell) flags() uint8 {
+	flags := uint8(c.carrier)<<flagsCarrier | uint8(c.reason)<<flagsReason
+	if c.online {
+		flags |= flagOnline
+	}
+	return flags
+}
+
+func readFlags(flags uint8) (online bool, reason event.PresenceReason, carrier event.Carrier) {
+	return flags&flagOnline != 0, event.PresenceReason(flags >> flagsReason & 0xf), event.Carrier(flags >> flagsCarrier)
+}
+
+// stored is a device's row with what it holds besides.
+type stored struct {
+	Row
+	count  uint64
+	recent []byte // see [readChanges]
+}
+
+func decodeRow(value []byte) (r stored, err error) {
 	err = bounded.Decode(value, rowLimits, func(d *bounded.Reader) error {
-		d.Version(rowVersion)
+		version := d.Version(rowVersion)
 		r.Device = d.Uint32()
-		flags := d.Uint(1<<8 - 1)
+		r.Online, r.Reason, r.Carrier = readFlags(uint8(d.Uint(1<<8 - 1)))
+		if r.Reason > lastReason {
+			d.Fail("reason %d of device %d", r.Reason, r.Device)
+		}
 		r.Since = time.UnixMilli(d.Int64()).UTC()
 		r.SignedIn = time.UnixMilli(d.Int64()).UTC()
 		r.Listener = d.String(maxListener)
 		r.Epoch = d.Uint32()
 		r.Event = d.Uint64()
-		d.End()
-		r.Online = flags&flagOnline != 0
-		r.Reason = event.PresenceReason(flags >> flagsReason & 0xf)
-		r.Carrier = event.Carrier(flags >> flagsCarrier)
-		if r.Reason > lastReason {
-			d.Fail("reason %d of device %d", r.Reason, r.Device)
+		if version > 2 {
+			r.count = d.Uint64()
+			r.recent = d.Bytes(maxChunk)
 		}
+		d.End()
 		return nil
 	})
 	if err != nil {
-		return Row{}, fmt.Errorf("decode presence: %w", err)
+		return stored{}, fmt.Errorf("decode presence: %w", err)
 	}
 	return r, nil
 }
@@ -75,7 +101,7 @@ func decodeRow(value []byte) (r Row, err error) {
 func encodeListener(l *listener) ([]byte, error) {
 	value, err := bounded.Encode(nil, func(w *bounded.Writer) {
 		w.Array(11)
-		w.Uint(rowVersion)
+		w.Uint(listenerVersion)
 		w.Exact(l.Name, maxListener)
 		w.Uint(uint64(l.Epoch))
 		w.Uint(uint64(l.Online))
@@ -112,7 +138,7 @@ func (r *report) encode(w *bounded.Writer) {
 func decodeListener(value []byte) (*listener, error) {
 	l := new(listener)
 	err := bounded.Decode(value, listenerLimits, func(d *bounded.Reader) error {
-		d.Version(rowVersion)
+		d.Version(listenerVersion)
 		l.Name = d.String(maxListener)
 		l.Epoch = d.Uint32()
 		l.Online = d.Uint32()

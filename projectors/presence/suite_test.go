@@ -58,12 +58,28 @@ var history = []*event.Event{
 	part(bos("BBB", 2, 1, 2, 2), 2, on(7, 9)),
 	says(&event.ListenerStopped{Listener: "AAA", Epoch: 1}),
 	part(bos("CCC", 1, 1, 1, 2), 2, on(8, 1)),
+	delta("DDD", 1, flaps(9, 0, 13)...), // a chunk twice and three more
+	delta("DDD", 2, flaps(9, 13, 40)...),
+	delta("EEE", 1, on(9, 300)),
+}
+
+// flaps is a device that signs in and goes away, half a minute between.
+func flaps(device uint32, from, to int) (entries []event.PresenceEntry) {
+	for i := from; i < to; i++ {
+		e := on(device, 0)
+		if i%2 == 1 {
+			e = off(device, 0, event.Closed)
+		}
+		e.Since = minute(100).Add(time.Duration(i) * 30 * time.Second)
+		entries = append(entries, e)
+	}
+	return entries
 }
 
 func TestSuite(t *testing.T) {
 	projectorstest.Run(t, projectorstest.Suite{
 		New:    func() *projectors.View { v, _ := presence.New(); return v },
-		Golden: "testdata/rows.golden",
+		Golden: "testdata/rows.v3.golden",
 		Events: history,
 	})
 }

@@ -2,6 +2,7 @@ package presence
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -14,7 +15,7 @@ import (
 
 const (
 	name   = "presence"
-	schema = 2
+	schema = 3 // since 3 with the history of each device
 )
 
 // New returns the view for [projectors.Open] and its reader.
@@ -33,6 +34,7 @@ func New() (*projectors.View, *Reader) {
 type published struct {
 	online    *roaring.Bitmap
 	listeners map[string]Listener
+	flapping  []Flap
 }
 
 type fold struct {
@@ -40,7 +42,9 @@ type fold struct {
 	listeners []*listener // by index, in the order of their first event
 	byName    map[string]uint16
 	online    *roaring.Bitmap
-	changed   bool // since the last Publish
+	flapping  *roaring.Bitmap
+	flaps     []Flap // of flapping, for readers; nil if it is to be made anew
+	changed   bool   // since the last Publish
 	last      *published
 
 	key     [5]byte // scratch
@@ -48,7 +52,7 @@ type fold struct {
 }
 
 func newFold() *fold {
-	return &fold{byName: make(map[string]uint16), online: roaring.New()}
+	return &fold{byName: make(map[string]uint16), online: roaring.New(), flapping: roaring.New()}
 }
 
 func (f *fold) Load(s *projectors.Snapshot) error {
@@ -68,7 +72,7 @@ func (f *fold) Load(s *projectors.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	err = s.Scan([]byte{prefixDevice}, nil, func(key, value []byte) (bool, error) { return true, f.loadDevice(key, value) })
+	err = s.Scan([]byte{prefixDevice}, nil, func(key, value []byte) (bool, error) { return true, f.loadDevice(s, key, value) })
 	if err != nil {
 		return err
 	}
@@ -80,7 +84,7 @@ func (f *fold) Load(s *projectors.Snapshot) error {
 	return nil
 }
 
-func (f *fold) loadDevice(key, value []byte) error {
+func (f *fold) loadDevice(s *projectors.Snapshot, key, value []byte) error {
 	r, err := decodeRow(value)
 	if err != nil {
 		return err
@@ -91,11 +95,40 @@ func (f *fold) loadDevice(key, value []byte) error {
 	}
 	c := cell{since: r.Since.UnixMilli(), signedIn: r.SignedIn.UnixMilli(), event: r.Event, epoch: r.Epoch, listener: i, known: true,
 		online: r.Online, reason: r.Reason, carrier: r.Carrier}
+	if r.count > 0 {
+		c.trail = &trail{count: r.count, recent: r.recent}
+		if err := f.loadTrail(&r, c.trail); err != nil {
+			return err
+		}
+		if c.burst, err = loadBurst(s, &r); err != nil {
+			return err
+		}
+		if !c.concluded() && c.burst.flaps(c.since) {
+			f.flapping.Add(r.Device)
+		}
+	}
 	*f.devices.at(r.Device) = c
 	if r.Online {
 		f.online.Add(r.Device)
 		f.listeners[i].held.Add(r.Device)
 	}
+	return nil
+}
+
+func (f *fold) loadTrail(r *stored, t *trail) error {
+	changes, err := readChanges(r.recent)
+	if err != nil || uint64(len(changes)) != r.count%chunk {
+		return fmt.Errorf("row of device %d has %d of %d changes: %w", r.Device, len(changes), r.count, cmp.Or(err, errChanges))
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	newest := changes[len(changes)-1]
+	i, known := f.byName[newest.Listener]
+	if !known {
+		return fmt.Errorf("row of device %d names listener %q", r.Device, newest.Listener)
+	}
+	t.newest = former{newest.At.UnixMilli(), newest.Event, i}
 	return nil
 }
 
@@ -117,7 +150,7 @@ func (f *fold) add(l *listener) *listener {
 
 func (f *fold) Publish() any {
 	if f.changed {
-		p := &published{f.online.Clone(), make(map[string]Listener, len(f.listeners))}
+		p := &published{f.online.Clone(), make(map[string]Listener, len(f.listeners)), f.listFlaps()}
 		for _, l := range f.listeners {
 			p.listeners[l.Name] = l.Listener
 		}
@@ -225,6 +258,9 @@ func (f *fold) set(b *projectors.Batch, device uint32, c *cell, to cell) error {
 		old = f.old
 	}
 	if err == nil {
+		err = f.remember(b, device, c, &to)
+	}
+	if err == nil {
 		f.to, err = f.encode(f.to[:0], device, &to)
 	}
 	if err != nil {
@@ -258,10 +294,12 @@ func (f *fold) save(b *projectors.Batch, l *listener) error {
 
 // Keys: a letter, then
 //
-//	d number    the device
-//	l name      the listener
+//	d number         the device
+//	h number slot    changes of the device, a chunk of them
+//	l name           the listener
 const (
 	prefixDevice   = 'd'
+	prefixHistory  = 'h'
 	prefixListener = 'l'
 )
 
@@ -282,11 +320,14 @@ type cell struct {
 	online   bool
 	reason   event.PresenceReason
 	carrier  event.Carrier
+	*trail   // how it came about; nil until it was something else
 }
 
 // concluded tells whether the site, and no listener, said that it is offline.
-func (c *cell) concluded() bool {
-	return c.reason == event.ListenerIsLost || c.reason == event.ListenerStop || c.reason == event.NotInSnapshot
+func (c *cell) concluded() bool { return concluded(c.reason) }
+
+func concluded(r event.PresenceReason) bool {
+	return r == event.ListenerIsLost || r == event.ListenerStop || r == event.NotInSnapshot
 }
 
 // A table has a cell for every device number up to [task.MaxDevice], in pieces

@@ -12,7 +12,7 @@ import (
 
 const (
 	name   = "status"
-	schema = 2 // since 2 with messages of the site itself
+	schema = 3 // since 2 with messages of the site itself, since 3 a lost listener that is heard again serves
 )
 
 // How many of each are kept.
@@ -85,7 +85,7 @@ func (f *fold) Apply(b *projectors.Batch, e *event.Event) error {
 	case *event.StatusMessage:
 		return f.message(b, e, Message{Component: p.Component, Number: p.Message, Severity: p.Severity, Device: p.Device, Text: p.Text})
 	case *event.SiteMessage:
-		return f.message(b, e, Message{Component: p.Component, Number: p.Message, Severity: p.Severity, Text: p.Text})
+		return f.message(b, e, Message{Component: p.Component, Number: p.Message, Severity: p.Severity, Device: p.Device, Text: p.Text})
 	case *event.SignInFailed:
 		return f.refuse(b, e, p.Where, p.Address, p.Reason, p.Count)
 	case *event.LoginFailed:
@@ -110,7 +110,12 @@ func (f *fold) message(b *projectors.Batch, e *event.Event, m Message) error {
 
 // heard takes note that a listener lives.
 func (f *fold) heard(b *projectors.Batch, e *event.Event) error {
-	return f.update(b, e.Source.Listener, e.Source.Epoch, func(l *Listener) { l.Heard = e.Accepted })
+	return f.update(b, e.Source.Listener, e.Source.Epoch, func(l *Listener) {
+		l.Heard = e.Accepted
+		if l.State == Lost { // it served all the time, only the site was out of its reach
+			l.State, l.Event = Started, e.Number
+		}
+	})
 }
 
 func (f *fold) listener(b *projectors.Batch, e *event.Event) error {

@@ -111,6 +111,14 @@ func TestListeners(t *testing.T) {
 	if all, err = r.Listeners(); err != nil || all[1].State != status.Stopped || !all[1].Ended.Equal(accepted(9)) {
 		t.Errorf("listeners are %+v, %v", all, err)
 	}
+	s.Append(from("AAA", 2, &event.PresenceDelta{})) // of an earlier epoch
+	if all, err = r.Listeners(); err != nil || all[0].State != status.Lost {
+		t.Errorf("listeners are %+v, %v", all, err)
+	}
+	s.Append(from("AAA", 3, &event.PresenceDelta{})) // it was only out of reach
+	if all, err = r.Listeners(); err != nil || all[0].State != status.Started || all[0].Event != 11 {
+		t.Errorf("listeners are %+v, %v", all, err)
+	}
 	names := ""
 	for s := status.Unknown; s <= status.Lost+1; s++ {
 		names += s.String() + " "

@@ -24,7 +24,7 @@ const (
 	maxEntries = 8 * agent.MaxKnown // in one record
 	groupBytes = 1 << 20            // a group that has as many takes no further record
 	maxGroup   = groupBytes + lengthSize + maxRecord
-	maxEntry   = 11 // items of one entry, itself included
+	maxEntry   = 12 // items of one entry, itself included
 )
 
 var (
@@ -74,7 +74,11 @@ func appendChange(dst []byte, c *change) ([]byte, error) {
 
 func encodeEntry(w *bounded.Writer, e *agent.Entry) {
 	r := &e.Result
-	w.Array(maxEntry - 1)
+	fields := maxEntry - 2
+	if e.Boot != "" {
+		fields++
+	}
+	w.Array(fields)
 	w.Uint(uint64(e.Act))
 	w.Exact(e.Kind, task.MaxKind)
 	w.Int(nanos(e.Until))
@@ -85,6 +89,9 @@ func encodeEntry(w *bounded.Writer, e *agent.Entry) {
 	w.Int(int64(r.Code))
 	w.Int(nanos(r.At))
 	w.String(r.Detail, task.MaxDetail)
+	if e.Boot != "" {
+		w.Exact(e.Boot, agent.MaxBoot)
+	}
 }
 
 func decodeChange(value []byte) (c change, err error) {
@@ -119,6 +126,9 @@ func decodeEntry(r *bounded.Reader) (e agent.Entry) {
 	e.Result.Code = int32(code)
 	e.Result.At = instant(r.Int64())
 	e.Result.Detail = r.String(task.MaxDetail)
+	if r.More() {
+		e.Boot = r.String(agent.MaxBoot)
+	}
 	r.End()
 	if e.Act == 0 || !e.Result.State.FromAgent() || int64(e.Result.Code) != code {
 		r.Fail("act %d, state %s, code %d: not an agent's entry", e.Act, e.Result.State, code)

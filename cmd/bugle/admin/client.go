@@ -68,6 +68,7 @@ type request struct {
 	query  url.Values
 	body   any
 	key    string // idempotency key
+	match  string // If-Match: the version that is to be changed
 	last   string // last event id, of a stream
 	stream bool
 	event  *uint64 // where the event goes that the answer is as of
@@ -167,6 +168,7 @@ func (c *client) request(ctx context.Context, r request) (*http.Request, error) 
 	set("Authorization", "Bearer "+c.at.token)
 	set("Accept", "application/json, application/problem+json")
 	set(console.HeaderIdempotencyKey, r.key)
+	set("If-Match", r.match)
 	set(console.HeaderLastEventID, r.last)
 	if r.body != nil {
 		set("Content-Type", "application/json")

@@ -18,7 +18,7 @@ import (
 // flags of o.
 func Commands(o *Options) []*cobra.Command {
 	all := []*cobra.Command{
-		tokenCommand(o), devicesCommand(o), pushCommand(o), opsCommand(o), traceCommand(o),
+		tokenCommand(o), keysCommand(o), listenersCommand(o), devicesCommand(o), pushCommand(o), kindsCommand(o), opsCommand(o), traceCommand(o),
 		policyCommand(o), statusCommand(o), inboxCommand(o), journalCommand(o), viewsCommand(o),
 		backupCommand(o), restoreCommand(o), replayCommand(o),
 	}
@@ -126,7 +126,10 @@ func query(pairs ...string) url.Values {
 
 // eventOf is the number of the event that a write became.
 func eventOf(object any) uint64 {
-	if w, ok := object.(console.Written); ok {
+	switch w := object.(type) {
+	case console.Written:
+		return w.Event
+	case console.CancelReply:
 		return w.Event
 	}
 	return 0

@@ -3,8 +3,6 @@ package admin
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"time"
 
@@ -22,7 +20,7 @@ func devicesCommand(o *Options) *cobra.Command {
 
 Wherever a command takes a device it takes its number, its id or its name.`,
 		Example: "  bugle devices list --online\n  bugle devices show PC-0042",
-	}, devicesList(o), devicesShow(o), devicesBlock(o), devicesUnblock(o))
+	}, devicesList(o), devicesShow(o), devicesHistory(o), devicesBlock(o), devicesUnblock(o))
 }
 
 // A deviceRow is a device as the list has it: every field, always.
@@ -120,7 +118,8 @@ func devicesShow(o *Options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "show DEVICE",
 		Short: "Show a device and what is known of it",
-		Long: `Show a device, its presence, and the facts that discovery has collected of it.
+		Long: `Show a device: its presence and last changes, how it connects, its certificate, the
+operations that are open for it, and the facts that discovery has collected of it.
 
 Facts come with the operation discovery.collect; before the first one there are none.`,
 		Example:           "  bugle devices show 42\n  bugle devices show PC-0042 --at 2026-12-24T18:00:00Z -o json",
@@ -134,16 +133,7 @@ Facts come with the operation discovery.collect; before the first one there are 
 			if err := s.getAs(s.ctx, &past, console.Path(console.PathDevice, args[0]), nil, &d); err != nil {
 				return err
 			}
-			fields := []field{
-				{"Name", "name", d.Name}, {"Number", "number", d.Number}, {"ID", "id", d.ID},
-				{"Online", "online", d.Online}, {"Reason", "reason", d.Reason}, {"Since", "since", d.Since},
-				{"Listener", "listener", d.Listener}, {"Carrier", "carrier", d.Carrier}, {"Blocked", "blocked", d.Blocked},
-				{"System", "os", d.OS}, {"Architecture", "arch", d.Arch}, {"Agent", "agent", d.Agent},
-				{"Joined", "joined", d.Joined}, {"Last event", "lastEvent", d.LastEvent},
-			}
-			for _, name := range slices.Sorted(maps.Keys(d.Facts)) {
-				fields = append(fields, field{clean(name), name, d.Facts[name]})
-			}
+			fields := deviceFields(&d)
 			s.out.object(d, fields)
 			return nil
 		}),

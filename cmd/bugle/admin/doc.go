@@ -39,7 +39,7 @@
 //
 // # Questions
 //
-// "push --all", a push for more than 50 devices, and "devices block" ask on a
+// "push --all", a push or a retry for more than 50 devices, and "devices block" ask on a
 // terminal, with the number of devices and how many are online, unless --yes is
 // given. Without a terminal nothing is asked, and what is for more than 50 devices
 // is refused without --yes.

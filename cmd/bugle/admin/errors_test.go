@@ -139,6 +139,23 @@ var wrongCalls = []string{
 	"views rebuild",
 	"--url https://x:1 ops list",
 	"trace x",
+	"push scan.quick --all --not-before soon",
+	"push scan.quick --all --priority 4",
+	"push scan.quick --all --wave 5%,,",
+	"push scan.quick --all --spread fast",
+	"push scan.quick --all --spread 1500ms",
+	"push scan.quick --all --rate 0",
+	"push scan.quick --all --rate 5/m",
+	"push scan.quick --all --stop-on-failure 100%",
+	"push scan.quick --all --stop-on-failure some",
+	"push scan.quick --all --retry-of x",
+	"ops retry",
+	"ops retry " + opID,
+	"ops retry x --only failed",
+	"ops retry " + opID + " --only broken",
+	"ops retry " + opID + " --only failed --dry-run --watch",
+	"ops retry " + opID + " --only failed --deliver-by soon",
+	"ops retry " + opID + " --only failed --timeout 5s",
 }
 
 func TestWrongCalls(t *testing.T) {

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -15,16 +16,17 @@ func opsCommand(o *Options) *cobra.Command {
 	return group(&cobra.Command{
 		Use:     "ops",
 		Aliases: []string{"op", "operations"},
-		Short:   "List, show, watch and cancel operations",
-		Long: `List, show, watch and cancel operations. An operation is one push: a kind of task for a
+		Short:   "List, show, watch, cancel and repeat operations",
+		Long: `List, show, watch, cancel and repeat operations. An operation is one push: a kind of task for a
 set of devices, each of which stands in one state:
 
   waiting, sent, delivered, running, deferred                 under way
   succeeded, not-applicable                                   ended well
   failed, refused, timed-out, expired, lost                   ended badly
-  cancelled                                                   ended by an administrator`,
+  cancelled                                                   ended by an administrator, or by
+                                                              the site as too much failed`,
 		Example: "  bugle ops list\n  bugle ops devices 01936f5e-8a6b-7c1d-9e2f-0123456789ab --state failed",
-	}, opsList(o), opsShow(o), opsWatch(o), opsDevices(o), opsCancel(o))
+	}, opsList(o), opsShow(o), opsWatch(o), opsDevices(o), opsLogs(o), opsCancel(o), opsRetry(o))
 }
 
 var operationColumns = []column[console.Operation]{
@@ -47,6 +49,8 @@ var operationColumns = []column[console.Operation]{
 // status is where an operation stands, in one word.
 func status(o console.Operation) string {
 	switch {
+	case o.Stopped:
+		return "stopped"
 	case o.Done:
 		return "done"
 	case o.Closed:
@@ -126,6 +130,7 @@ func (s *session) showOperation(op *console.OperationReply) {
 		{"Requested", "requested", op.Requested}, {"By", "actor", op.Actor}, {"Reason", "reason", op.Reason},
 		{"Not before", "notBefore", op.NotBefore}, {"Deliver by", "deliverBy", op.DeliverBy},
 		{"Run timeout", "runTimeout", time.Duration(op.RunTimeoutSeconds * float64(time.Second))},
+		{"Priority", "priority", op.Priority}, {"In policy", "durable", op.Durable}, {"Retry of", "retryOf", op.RetryOf},
 		{"Status", "status", status(op.Operation)}, {"First event", "first", op.First}, {"Event", "event", op.Event},
 	}
 	if !s.out.table() {
@@ -134,6 +139,8 @@ func (s *session) showOperation(op *console.OperationReply) {
 		return
 	}
 	s.out.object(op, fields)
+	s.showEnds(op)
+	s.showPacing(op)
 	s.out.printf("\n")
 	s.out.states(op.States)
 	s.out.printf("\n")
@@ -156,14 +163,72 @@ func (s *session) showOperation(op *console.OperationReply) {
 // states shows the count of every state.
 func (p *printer) states(states map[string]uint32) {
 	g := &grid{head: []string{"STATE", "DEVICES"}}
+	var sum uint32
 	for _, name := range stateOrder(states) {
 		var shown any = state(name)
 		if states[name] == 0 {
 			shown = name // in no colour: nothing is there
 		}
 		g.rows = append(g.rows, []any{shown, states[name]})
+		sum += states[name]
 	}
+	g.rows = append(g.rows, []any{"all", sum})
 	p.grid(g)
+}
+
+// showEnds says why an operation ended before its time, and what that found.
+func (s *session) showEnds(op *console.OperationReply) {
+	show := func(what string, c *console.Cut) {
+		s.out.printf("\n%s at event %d%s: %s.\n", what, c.Event, because(c.Reason), cutInWords(c))
+	}
+	if c := op.Cancel; c != nil {
+		show("Cancelled", c)
+	}
+	if c := op.Stop; c != nil {
+		show(fmt.Sprintf("Stopped by the site in wave %d", c.Wave), &c.Cut)
+	}
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return " (" + clean(reason) + ")"
+}
+
+func cutInWords(c *console.Cut) string {
+	return fmt.Sprintf("%d had ended, %d had begun and went on, %d had not begun and do not", c.Ended, c.Running, c.Spared)
+}
+
+// showPacing shows the waves of an operation and how long they take yet.
+func (s *session) showPacing(op *console.OperationReply) {
+	p := op.Pacing
+	if p == nil {
+		return
+	}
+	g := &grid{head: []string{"WAVE", "DEVICES", "RELEASED", "SPREAD", "ONLINE", "ENDED", "FAILED"}}
+	for _, w := range p.Waves {
+		row := []any{w.Wave, w.Devices, "held", inSeconds(w.SpreadSeconds), "", "", ""}
+		if w.Released != nil {
+			row = []any{w.Wave, w.Devices, *w.Released, inSeconds(w.SpreadSeconds), fmt.Sprintf("%d/%d", w.OnlineEnded, w.Online), w.Ended, w.Failed}
+		}
+		g.rows = append(g.rows, row)
+	}
+	s.out.printf("\n")
+	s.out.grid(g)
+	if p.StopOnFailure > 0 {
+		s.out.printf("Stops when more than %d%% have failed.\n", p.StopOnFailure)
+	}
+	if p.Left != nil {
+		s.out.printf("Time left: %s.\n", leftInWords(p.Left))
+	}
+}
+
+func leftInWords(l *console.Left) string {
+	if l.Soonest == l.Latest {
+		return inSeconds(l.Latest).String()
+	}
+	return fmt.Sprintf("about %s (%s to %s)", inSeconds(l.Likely), inSeconds(l.Soonest), inSeconds(l.Latest))
 }
 
 func stateFields(states map[string]uint32) []field {
@@ -267,7 +332,7 @@ func opsCancel(o *Options) *cobra.Command {
 		Use:   "cancel ID",
 		Short: "End an operation for all devices that have not begun it",
 		Long: `End an operation for all devices that have not begun it. Those that have will go on, and
-their results count.`,
+their results count: the answer says how many these are.`,
 		Example:           "  bugle ops cancel 01936f5e-8a6b-7c1d-9e2f-0123456789ab --reason 'wrong hash'",
 		Args:              exactly("ID"),
 		ValidArgsFunction: onlyFirst(o.complete(operationIDs)),
@@ -283,20 +348,15 @@ their results count.`,
 }
 
 func (s *session) cancel(id, reason string) error {
-	var w console.Written
-	if err := s.client.post(s.ctx, console.Path(console.PathOperationCancel, id), console.ReasonRequest{Reason: reason}, &w); err != nil {
+	var r console.CancelReply
+	if err := s.client.post(s.ctx, console.Path(console.PathOperationCancel, id), console.ReasonRequest{Reason: reason}, &r); err != nil {
 		return err
 	}
-	if !s.out.table() {
-		s.out.sentence(s.Quiet, w, "")
+	if r.Running == nil || r.Ended == nil || r.Spared == nil {
+		s.out.sentence(s.Quiet, r, "Operation %s is cancelled (event %d).", id, r.Event)
 		return nil
 	}
-	op, err := s.operation(s.ctx, id, w.Event)
-	if err != nil {
-		s.out.sentence(s.Quiet, w, "Operation %s is cancelled (event %d).", id, w.Event)
-		return nil
-	}
-	s.out.sentence(s.Quiet, w, "Operation %s is cancelled for %d of %s (event %d).", id,
-		op.States[task.Cancelled.String()], countOf(op.Targets, "device"), w.Event)
+	s.out.sentence(s.Quiet, r, "Operation %s is cancelled for %d of %s (event %d): %d had ended, %d had begun and go on.", id,
+		*r.Spared, countOf(r.Targets, "device"), r.Event, *r.Ended, *r.Running)
 	return nil
 }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -15,11 +16,13 @@ import (
 func policyCommand(o *Options) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "policy",
-		Short: "Show and change the settings of all agents",
-		Long: `Show and change the settings of all agents. Agents fetch them by themselves every now and
-then; 'bugle push policy.machine --all' makes them do it now.`,
+		Short: "Show and change the settings of agents and of people",
+		Long: `Show and change the settings of all agents, and those of people who are signed in there.
+Agents fetch them by themselves every now and then; 'bugle push policy.machine --all' makes
+them do it now. Beside the settings, a device's policy holds the listeners that it may use
+and the open operations that travel by policy too.`,
 		Example: "  bugle policy set keepAliveSeconds=30s && bugle push policy.machine --all --watch",
-	}, policyShow(o), policySet(o))
+	}, policyShow(o), policySet(o), policyEditor(o), policyUser(o))
 }
 
 func policyShow(o *Options) *cobra.Command {
@@ -58,7 +61,9 @@ func (s *session) showPolicy(p console.PolicyReply) {
 		{"policyPollSeconds", "policyPollSeconds", b.PolicyPollSeconds},
 		{"indicators", "indicators", strings.Join(b.Indicators, ",")},
 		{"scanFolders", "scanFolders", strings.Join(b.ScanFolders, ",")},
-		{"ETag", "etag", p.ETag}, {"Event", "event", p.Event},
+		{"logFiles", "logFiles", strings.Join(b.LogFiles, ",")},
+		{"windows", "windows", windowsShown(b.Windows)},
+		{"Version", "version", p.Version}, {"ETag", "etag", p.ETag}, {"Event", "event", p.Event},
 	})
 }
 
@@ -67,15 +72,17 @@ func policySet(o *Options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "set KEY=VALUE...",
 		Short: "Change settings of all agents",
-		Long: `Change settings of all agents; those that are not named stay as they are. Two
-administrators who change settings at the same moment overwrite each other: the last one
-counts.
+		Long: `Change settings of all agents; those that are not named stay as they are, also those
+that somebody else changes at the same moment.
 
   keepAliveSeconds    how often an idle agent says that it lives: seconds, or a time
                       such as 30s or 15m
   policyPollSeconds   how often an agent asks for its settings
   indicators          SHA-256 of files that the built-in scanner looks for
   scanFolders         absolute folders that it reads
+  logFiles            absolute files that logs.collect takes along
+  windows             maintenance windows, which intrusive operations keep to: a list as
+                      JSON, or @FILE that holds it; 'policy edit' is easier
 
 A list is set by KEY=A,B,C; KEY+=A adds one item and KEY-=A takes one away. KEY= alone
 goes back to the agent's own default.`,
@@ -83,24 +90,21 @@ goes back to the agent's own default.`,
   bugle policy set indicators+=275a021bbfb6489e54d471899f7db9d1663fc695ec2fe2a2c4538aabf651fd0f --reason 'ticket 4711'
   bugle policy set scanFolders=`,
 		Args: atLeastOne("KEY=VALUE"),
-		ValidArgsFunction: cobra.FixedCompletions([]string{"keepAliveSeconds=", "policyPollSeconds=", "indicators+=", "scanFolders+="},
+		ValidArgsFunction: cobra.FixedCompletions([]string{"keepAliveSeconds=", "policyPollSeconds=", "indicators+=", "scanFolders+=", "logFiles+=", "windows=@"},
 			cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveNoSpace),
 		RunE: o.with(func(s *session, args []string) error {
 			// What is wrong with the arguments ends the command before it asks.
 			if err := new(policyEdit).apply(args); err != nil {
 				return err
 			}
-			p, err := s.policy()
-			if err != nil {
-				return err
-			}
-			edit := policyEdit{p.Policy}
-			if err := edit.apply(args); err != nil {
-				return err
-			}
 			var reply console.PolicyReply
-			r := request{method: http.MethodPut, path: console.PathPolicy, body: console.PolicyRequest{Policy: edit.PolicyBody, Reason: reason}}
-			if err := s.client.call(s.ctx, r, &reply); err != nil {
+			err := s.changePolicy(reason, &reply, func(p *console.PolicyBody) error {
+				edit := policyEdit{*p}
+				err := edit.apply(args)
+				*p = edit.PolicyBody
+				return err
+			})
+			if err != nil {
 				return err
 			}
 			if s.Quiet && s.out.table() {
@@ -113,6 +117,37 @@ goes back to the agent's own default.`,
 	}
 	c.Flags().StringVar(&reason, "reason", "", "why, for the history")
 	return c
+}
+
+// policyTries is how often a change is made anew because somebody else was faster.
+const policyTries = 5
+
+// changePolicy changes the policy as it is, and again if it was changed meanwhile.
+func (s *session) changePolicy(reason string, reply *console.PolicyReply, change func(*console.PolicyBody) error) error {
+	for try := 1; ; try++ {
+		p, err := s.policy()
+		if err != nil {
+			return err
+		}
+		version := p.Version
+		if err := change(&p.Policy); err != nil {
+			return err
+		}
+		err = s.client.call(s.ctx, request{method: http.MethodPut, path: console.PathPolicy, match: ifMatch(version),
+			body: console.PolicyRequest{Policy: p.Policy, Reason: reason}}, reply)
+		if !isChanged(err) || try == policyTries {
+			return err
+		}
+	}
+}
+
+// ifMatch is a version as the header If-Match has it.
+func ifMatch(version uint64) string { return strconv.Quote(strconv.FormatUint(version, 10)) }
+
+// isChanged tells whether what was to be changed is another version by now.
+func isChanged(err error) bool {
+	p, ok := errors.AsType[*console.Problem](err)
+	return ok && p.Status == http.StatusPreconditionFailed
 }
 
 // A policyEdit is a policy while it is changed.
@@ -145,8 +180,12 @@ func (e *policyEdit) set(key string, op byte, value string) error {
 		return setList(&e.Indicators, key, op, strings.ToLower(value))
 	case "scanFolders":
 		return setList(&e.ScanFolders, key, op, value)
+	case "logFiles":
+		return setList(&e.LogFiles, key, op, value)
+	case "windows":
+		return setWindows(&e.Windows, op, value)
 	}
-	return usage("there is no setting %q, only keepAliveSeconds, policyPollSeconds, indicators and scanFolders", key)
+	return usage("there is no setting %q, only keepAliveSeconds, policyPollSeconds, indicators, scanFolders, logFiles and windows", key)
 }
 
 func setSeconds(to *int64, key string, op byte, value string) error {

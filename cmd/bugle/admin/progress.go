@@ -34,9 +34,15 @@ func NewProgress(w io.Writer, terminal bool, total int) *Progress {
 
 // Update shows how many devices are in which state; the keys are the names of
 // [task.State]. It draws only if that differs from what is shown.
-func (p *Progress) Update(states map[string]int) {
+func (p *Progress) Update(states map[string]int) { p.update(states, "") }
+
+// update is Update with a text in front.
+func (p *Progress) update(states map[string]int, text string) {
 	final := 0
 	var parts []string
+	if text != "" {
+		parts = append(parts, text)
+	}
 	for _, s := range task.States {
 		n := states[s.String()]
 		if s.Final() {

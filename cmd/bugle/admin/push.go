@@ -19,14 +19,13 @@ type pushFlags struct {
 	all        bool
 	devices    []string
 	params     []string
-	deliverBy  string
+	retryOf    string
 	runTimeout time.Duration
-	reason     string
 	key        string
-	dryRun     bool
 	yes        bool
 	watch      bool
 	timeout    time.Duration
+	orderFlags
 }
 
 const pushLong = `Make devices do something now.
@@ -39,6 +38,13 @@ The command asks first, if it has a terminal, for --all and for more than 50 dev
 it says how many devices it is for and how many of them are online. --yes answers
 that. Without a terminal it does not ask, but for more than 50 devices it needs
 --yes. --dry-run says whom it would be for, and does nothing.
+
+A large push can go out bit by bit. --wave says how many devices go first, as a number
+or a share of all, several separated by commas; who is left goes last. The next wave
+follows when every device that was online has ended, or once the run timeout and five
+minutes are over. --spread sends each wave over a time, --rate so many devices a second
+at most. --stop-on-failure ends the push for all who have not begun once more than that
+share has failed or run out of time, counted from ten ends on. --dry-run shows the plan.
 
 A parameter is NAME=VALUE, with a value that is JSON or else a text. One that is given
 several times is a list, and so is sha256 always (digests separated by commas).
@@ -62,6 +68,8 @@ func pushCommand(o *Options) *cobra.Command {
   bugle push scan.quick --device PC-0042,PC-0043 --deliver-by 8h --reason 'ticket 4711'
   bugle push scan.quick --all --param sha256=275a021bbfb6489e54d471899f7db9d1663fc695ec2fe2a2c4538aabf651fd0f
   bugle push scan.full --all --dry-run
+  bugle push scan.full --all --wave 5%,25% --spread 10m --stop-on-failure 10% --deliver-by 1d
+  bugle push scan.full --all --not-before 2026-12-24T22:00:00Z --rate 50/s --priority 3
   id=$(bugle push discovery.collect --all --yes --quiet) && bugle ops watch "$id"`,
 		Args:              exactly("KIND"),
 		ValidArgsFunction: onlyFirst(o.complete(kindNames)),
@@ -72,11 +80,10 @@ func pushCommand(o *Options) *cobra.Command {
 	c.Flags().BoolVar(&f.all, "all", false, "all devices that are not blocked")
 	c.Flags().StringSliceVar(&f.devices, "device", nil, "a device by number, id or name; may be repeated")
 	c.Flags().StringArrayVar(&f.params, "param", nil, "a parameter of the kind as NAME=VALUE; may be repeated")
-	c.Flags().StringVar(&f.deliverBy, "deliver-by", "1h", "how long the task may still be started: a time such as 90m or 7d, or an instant such as 2026-12-24T18:00:00Z")
 	c.Flags().DurationVar(&f.runTimeout, "run-timeout", 0, "how long one run may take (default by kind)")
-	c.Flags().StringVar(&f.reason, "reason", "", "why, for the history")
+	c.Flags().StringVar(&f.retryOf, "retry-of", "", "the operation that this one repeats, for the history; 'bugle ops retry' finds its devices too")
+	f.orderFlags.add(c)
 	c.Flags().StringVar(&f.key, "idempotency-key", "", "1 to 64 visible characters that name this push; the same key never pushes twice (default random)")
-	c.Flags().BoolVar(&f.dryRun, "dry-run", false, "say whom it would be for, and do nothing")
 	c.Flags().BoolVarP(&f.yes, "yes", "y", false, "do not ask")
 	c.Flags().BoolVar(&f.watch, "watch", false, "show progress until every device has ended")
 	c.Flags().DurationVar(&f.timeout, "timeout", 0, "with --watch: stop watching after this time (default never)")
@@ -85,8 +92,8 @@ func pushCommand(o *Options) *cobra.Command {
 }
 
 // request is what the flags ask for.
-func (f *pushFlags) request(kind string) (r console.PushRequest, err error) {
-	r = console.PushRequest{Kind: kind, All: f.all, Devices: f.devices, Reason: f.reason}
+func (f *pushFlags) request(kind string, now time.Time) (r console.PushRequest, err error) {
+	r = console.PushRequest{Kind: kind, All: f.all, Devices: f.devices, RetryOf: f.retryOf}
 	switch {
 	case f.all && len(f.devices) > 0:
 		return r, usage("--all and --device exclude each other")
@@ -105,9 +112,17 @@ func (f *pushFlags) request(kind string) (r console.PushRequest, err error) {
 	if r.RunTimeoutSeconds, err = seconds("--run-timeout", f.runTimeout); err != nil {
 		return r, err
 	}
-	if err := setDeliverBy(&r, f.deliverBy); err != nil {
+	if r.RetryOf != "" {
+		if err := operationID(r.RetryOf); err != nil {
+			return r, err
+		}
+	}
+	o, err := f.order(now)
+	if err != nil {
 		return r, err
 	}
+	r.NotBefore, r.DeliverBy, r.DeliverBySeconds = o.notBefore, o.deliverBy, o.deliverBySeconds
+	r.Pace, r.Reason, r.DryRun = o.pace, f.reason, f.dryRun
 	r.Params, err = parseParams(f.params)
 	return r, err
 }
@@ -125,22 +140,6 @@ func seconds(what string, d time.Duration) (int64, error) {
 		return 0, usage("%s: %s is not in whole seconds", what, d)
 	}
 	return int64(d / time.Second), nil
-}
-
-func setDeliverBy(r *console.PushRequest, text string) error {
-	if at, err := time.Parse(time.RFC3339, text); err == nil {
-		r.DeliverBy = &at
-		return nil
-	}
-	d, err := parseDuration(text)
-	if err != nil {
-		return usage("--deliver-by: %q is neither a time such as 90m or 7d nor an instant such as 2026-12-24T18:00:00Z", text)
-	}
-	if d <= 0 {
-		return usage("--deliver-by: %s is in the past: no device could start the task", text)
-	}
-	r.DeliverBySeconds, err = seconds("--deliver-by", d)
-	return err
 }
 
 // parseDuration is time.ParseDuration with days.
@@ -198,26 +197,46 @@ func parseParams(pairs []string) (map[string]any, error) {
 }
 
 func (s *session) push(kind string, f *pushFlags) error {
-	r, err := f.request(kind)
+	r, err := f.request(kind, s.time())
 	if err != nil {
 		return err
+	}
+	send := func(dry bool, key string) (console.PushReply, error) {
+		r.DryRun = dry
+		return s.operate(console.PathOperations, r, key, dry)
 	}
 	if f.dryRun {
-		reply, err := s.rehearse(r)
-		if err != nil {
+		return s.rehearsal(send)
+	}
+	if r.All || len(r.Devices) > large {
+		if err := s.confirmPush(kind, r.All, f.yes, send); err != nil {
 			return err
 		}
-		s.showRehearsal(reply)
-		return nil
 	}
-	if err := s.confirmPush(r, f.yes); err != nil {
-		return err
-	}
-	reply, err := s.operate(r, f.key)
+	return s.carryOut(send, f.key, f.watch, f.timeout)
+}
+
+// A sender sends a push, or rehearses it.
+type sender func(dry bool, key string) (console.PushReply, error)
+
+// rehearsal shows whom a push would be for, and when it would go.
+func (s *session) rehearsal(send sender) error {
+	reply, err := send(true, "")
 	if err != nil {
 		return err
 	}
-	if !f.watch {
+	s.showRehearsal(reply)
+	return nil
+}
+
+// carryOut sends a push and shows what became of it.
+func (s *session) carryOut(send sender, key string, watch bool, timeout time.Duration) error {
+	reply, err := send(false, key)
+	if err != nil {
+		return err
+	}
+	s.warnings(reply)
+	if !watch {
 		s.showPushed(pushed{PushReply: reply})
 		if s.out.table() {
 			s.note("Watch it with: bugle ops watch %s", reply.Operation)
@@ -225,7 +244,7 @@ func (s *session) push(kind string, f *pushFlags) error {
 		return nil
 	}
 	s.note("Operation %s: %s for %s, %d of them online.", reply.Operation, reply.Kind, countOf(reply.Targets, "device"), reply.Online)
-	op, watched := s.watch(reply.Operation, reply.Event, f.timeout)
+	op, watched := s.watch(reply.Operation, reply.Event, timeout)
 	result := pushed{PushReply: reply}
 	if op != nil {
 		result.States, result.Done = op.States, &op.Done
@@ -234,35 +253,35 @@ func (s *session) push(kind string, f *pushFlags) error {
 	return watched
 }
 
-// rehearse asks the site whom a push would be for.
-func (s *session) rehearse(r console.PushRequest) (reply console.PushReply, err error) {
-	r.DryRun = true
-	err = s.client.callAgain(s.ctx, request{method: http.MethodPost, path: console.PathOperations, body: r}, &reply)
-	return reply, err
-}
-
-func (s *session) confirmPush(r console.PushRequest, yes bool) error {
-	if yes || !r.All && len(r.Devices) <= large {
+func (s *session) confirmPush(kind string, always, yes bool, send sender) error {
+	if yes {
 		return nil
 	}
-	reply, err := s.rehearse(r)
+	reply, err := send(true, "")
 	if err != nil {
 		return err
 	}
-	question := fmt.Sprintf("Push %s to %s, %d of them online?", r.Kind, countOf(reply.Targets, "device"), reply.Online)
-	return s.confirm(yes, r.All, int(reply.Targets), question)
+	question := fmt.Sprintf("Push %s to %s, %d of them online?", kind, countOf(reply.Targets, "device"), reply.Online)
+	return s.confirm(yes, always, int(reply.Targets), question)
 }
 
 // operate sends the push, again if need be: its key makes that harmless.
-func (s *session) operate(r console.PushRequest, key string) (reply console.PushReply, err error) {
-	if key == "" {
+func (s *session) operate(path string, body any, key string, dry bool) (reply console.PushReply, err error) {
+	if key == "" && !dry {
 		key = task.NewRandomID().String()
 	}
-	err = s.client.callAgain(s.ctx, request{method: http.MethodPost, path: console.PathOperations, body: r, key: key}, &reply)
-	if mayPass(err) || err != nil && s.ctx.Err() != nil {
+	err = s.client.callAgain(s.ctx, request{method: http.MethodPost, path: path, body: body, key: key}, &reply)
+	if !dry && (mayPass(err) || err != nil && s.ctx.Err() != nil) {
 		return reply, fmt.Errorf("%w; it is not known whether the push was taken: give it again with --idempotency-key %s, which cannot push twice", err, key)
 	}
 	return reply, err
+}
+
+// warnings tells what may not be meant.
+func (s *session) warnings(r console.PushReply) {
+	for _, w := range r.Warnings {
+		s.warn("%s", w)
+	}
 }
 
 // pushed is a push as it is shown: once it was watched, with its states.
@@ -281,10 +300,14 @@ func (s *session) showPushed(p pushed) {
 		{"Operation", "operation", p.Operation}, {"Kind", "kind", p.Kind}, {"Targets", "targets", p.Targets},
 		{"Online", "online", p.Online}, {"Deliver by", "deliverBy", p.DeliverBy}, {"Event", "event", p.Event},
 	}
+	if p.RetryOf != "" || !s.out.table() {
+		fields = append(fields, field{"Retry of", "retryOf", p.RetryOf}, field{"For", "target", p.Target})
+	}
 	if p.States != nil && !s.out.table() {
 		fields = append(fields, stateFields(p.States)...)
 	}
 	s.out.object(p, fields)
+	s.showPlan(p.Plan)
 	if p.States != nil && s.out.table() {
 		s.out.printf("\n")
 		s.out.states(p.States)
@@ -292,12 +315,36 @@ func (s *session) showPushed(p pushed) {
 }
 
 func (s *session) showRehearsal(r console.PushReply) {
-	s.out.object(r, []field{
+	fields := []field{
 		{"Kind", "kind", r.Kind}, {"Targets", "targets", r.Targets}, {"Online", "online", r.Online},
 		{"Deliver by", "deliverBy", r.DeliverBy}, {"Devices", "devices", strings.Join(r.Devices, " ")},
-	})
+	}
+	if r.RetryOf != "" {
+		fields = append(fields, field{"For", "target", r.Target})
+	}
+	s.out.object(r, fields)
 	if more := int(r.Targets) - len(r.Devices); s.out.table() && more > 0 {
 		s.out.printf("and %d more\n", more)
 	}
+	s.showPlan(r.Plan)
+	s.warnings(r)
 	s.note("Nothing was pushed.")
+}
+
+// showPlan shows when which wave goes, in a table.
+func (s *session) showPlan(p *console.Plan) {
+	if p == nil || !s.out.table() {
+		return
+	}
+	g := &grid{head: []string{"WAVE", "DEVICES", "SPREAD", "EARLIEST", "LATEST"}}
+	for _, w := range p.Waves {
+		g.rows = append(g.rows, []any{w.Wave, w.Devices, inSeconds(w.SpreadSeconds), w.Earliest, w.Latest})
+	}
+	g.rows = append(g.rows, []any{"sent", "", "", p.Earliest, p.Latest})
+	s.out.printf("\n")
+	s.out.grid(g)
+}
+
+func inSeconds(seconds float64) time.Duration {
+	return time.Duration(seconds * float64(time.Second)).Round(time.Second)
 }

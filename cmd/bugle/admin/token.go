@@ -2,6 +2,7 @@ package admin
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,18 +13,20 @@ import (
 func tokenCommand(o *Options) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "token",
-		Short: "Create and revoke the tokens with which devices join",
-		Long: `Create and revoke the tokens with which devices join.
+		Short: "Create, list and revoke the tokens with which devices and listeners join",
+		Long: `Create, list and revoke the tokens with which devices and listeners join.
 
 A device shows a token once, when it joins; from then on it has a certificate, and
 what becomes of the token does not matter to it.`,
 		Example: "  bugle token create --uses 100 --ttl 24h",
-	}, tokenCreate(o), tokenRevoke(o))
+	}, tokenCreate(o), tokenList(o), tokenRevoke(o))
 }
 
 func tokenCreate(o *Options) *cobra.Command {
 	var ttl time.Duration
 	var uses uint32
+	var listener string
+	var scope []string
 	c := &cobra.Command{
 		Use:   "create",
 		Short: "Create a join token",
@@ -31,8 +34,13 @@ func tokenCreate(o *Options) *cobra.Command {
 
 The token is shown this once: the site keeps only what it needs to check it. It also
 names the site's CA, so that a device knows the site before it shows the token. With
---quiet only the token is printed.`,
+--quiet only the token is printed.
+
+With --listener the token is for one listener that runs apart, under that name; --scope
+names the devices that it may speak for, else it may for all. Who joins again with a new
+token for the same name, on a new machine, takes the place of the one before.`,
 		Example: `  bugle token create --uses 25 --ttl 2h
+  bugle token create --listener BGL01 --quiet > listener.token
   bugle token create --quiet > join.token
   bugle-agent join --site HOST:PORT --token-file join.token`,
 		Args: exactly(),
@@ -41,7 +49,10 @@ names the site's CA, so that a device knows the site before it shows the token. 
 				return usage("--ttl must be at least 1s and --uses at least 1")
 			}
 			var reply console.TokenReply
-			r := console.TokenRequest{TTLSeconds: int64(ttl / time.Second), Uses: uses}
+			if listener == "" && len(scope) > 0 {
+				return usage("--scope is the scope of a listener: name it with --listener")
+			}
+			r := console.TokenRequest{TTLSeconds: int64(ttl / time.Second), Uses: uses, Listener: listener, Scope: scope}
 			if err := s.client.post(s.ctx, console.PathTokens, r, &reply); err != nil {
 				return err
 			}
@@ -51,7 +62,7 @@ names the site's CA, so that a device knows the site before it shows the token. 
 			}
 			s.out.object(reply, []field{
 				{"Token", "token", reply.Token}, {"ID", "id", reply.ID}, {"Uses", "uses", reply.Uses},
-				{"Expires", "expires", reply.Expires}, {"Event", "event", reply.Event},
+				{"Listener", "listener", reply.Listener}, {"Expires", "expires", reply.Expires}, {"Event", "event", reply.Event},
 			})
 			s.note("The token is not shown again. Revoke it with: bugle token revoke %s", reply.ID)
 			return nil
@@ -59,6 +70,44 @@ names the site's CA, so that a device knows the site before it shows the token. 
 	}
 	c.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long the token is good for")
 	c.Flags().Uint32Var(&uses, "uses", 1, "how many devices may join with it")
+	c.Flags().StringVar(&listener, "listener", "", "the name of the listener that the token is for, 3 to 16 of A-Z and 0-9")
+	c.Flags().StringSliceVar(&scope, "scope", nil, "a device that this listener may speak for, by number, id or name; may be repeated")
+	return c
+}
+
+var tokenColumns = []column[console.TokenEntry]{
+	{"id", false, func(t console.TokenEntry) any { return t.ID }},
+	{"listener", false, func(t console.TokenEntry) any { return t.Listener }},
+	{"used", false, func(t console.TokenEntry) any { return t.Used }},
+	{"uses", false, func(t console.TokenEntry) any { return t.Uses }},
+	{"usable", false, func(t console.TokenEntry) any { return t.Usable }},
+	{"expires", false, func(t console.TokenEntry) any { return t.Expires }},
+	{"revoked", false, func(t console.TokenEntry) any { return t.Revoked }},
+	{"created", true, func(t console.TokenEntry) any { return t.Created }},
+}
+
+func tokenList(o *Options) *cobra.Command {
+	var usable bool
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "List join tokens",
+		Long: `List join tokens, the newest first, with those that are of no use any more.
+
+Their secrets are not kept, so they are not shown.`,
+		Example: "  bugle token list --usable",
+		Args:    exactly(),
+		RunE: o.with(func(s *session, _ []string) error {
+			var l console.TokenList
+			if err := s.client.get(s.ctx, console.PathTokens, nil, &l); err != nil {
+				return err
+			}
+			if usable {
+				l.Items = slices.DeleteFunc(l.Items, func(t console.TokenEntry) bool { return !t.Usable })
+			}
+			return list(s.out, tokenColumns, all(l.Items))
+		}),
+	}
+	c.Flags().BoolVar(&usable, "usable", false, "only those with which somebody can still join")
 	return c
 }
 

@@ -56,7 +56,7 @@ func (s *session) watch(id string, event uint64, timeout time.Duration) (*consol
 func (s *session) follow(ctx context.Context, op *console.OperationReply, progress *Progress) (*console.OperationReply, error) {
 	pause, silent := quickPoll, 0
 	for {
-		progress.Update(counts(op.States))
+		progress.update(counts(op.States), waveInWords(op))
 		if op.Done {
 			return op, nil
 		}
@@ -71,13 +71,29 @@ func (s *session) follow(ctx context.Context, op *console.OperationReply, progre
 			continue
 		case err != nil:
 			return op, err
-		case !maps.Equal(next.States, op.States):
+		case !maps.Equal(next.States, op.States) || next.Released != op.Released:
 			pause = quickPoll
 		default:
 			pause = min(pause*3/2, slowPoll)
 		}
 		op, silent = next, 0
 	}
+}
+
+// waveInWords is how far the waves of an operation are, empty if it has none or has
+// ended.
+func waveInWords(op *console.OperationReply) string {
+	p := op.Pacing
+	if p == nil || p.Left == nil || op.Held == 0 {
+		return ""
+	}
+	released := 0
+	for _, w := range p.Waves {
+		if w.Released != nil {
+			released++
+		}
+	}
+	return fmt.Sprintf("wave %d of %d, %d held", released, len(p.Waves), op.Held)
 }
 
 func (s *session) operation(ctx context.Context, id string, event uint64) (*console.OperationReply, error) {

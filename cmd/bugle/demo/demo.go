@@ -62,7 +62,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	s := site.Default()
 	s.Data, s.Version, s.Log = cfg.Data, cfg.Version, cfg.Log
-	s.ListenTCP, s.ListenHTTP, s.Console = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	s.ListenTCP, s.ListenHTTP, s.ListenFeed, s.Console = "127.0.0.1:0", "127.0.0.1:0", "", "127.0.0.1:0"
 	running, err := site.Open(ctx, s)
 	if err != nil {
 		return err

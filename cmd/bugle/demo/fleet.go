@@ -58,7 +58,8 @@ func (f *fleet) join(ctx context.Context, token string) error {
 
 // start runs a member until stop.
 func (f *fleet) start(ctx context.Context, m *member) error {
-	a, err := agent.Open(m.dir, agent.Config{Version: f.version, Scanner: "builtin", Log: f.log.With("agent", m.name)})
+	a, err := agent.Open(m.dir, agent.Config{Version: f.version, Scanner: "builtin", Log: f.log.With("agent", m.name),
+		Users: func() ([]string, error) { return nil, nil }})
 	if err != nil {
 		return fmt.Errorf("start agent %s: %w", m.name, err)
 	}

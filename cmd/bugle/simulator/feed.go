@@ -2,14 +2,11 @@ package simulator
 
 import (
 	"context"
-	"fmt"
 
-	"github.com/RoaringBitmap/roaring/v2"
-
+	mapping "github.com/bugle-fleet/bugle/cmd/bugle/feed"
 	"github.com/bugle-fleet/bugle/journal"
-	"github.com/bugle-fleet/bugle/journal/event"
 	"github.com/bugle-fleet/bugle/listener"
-	"github.com/bugle-fleet/bugle/listener/wire/task"
+	"github.com/bugle-fleet/bugle/projectors/operation"
 )
 
 // A feed tells a listener of what is open and who is blocked, as that of the real
@@ -18,6 +15,7 @@ import (
 type feed struct {
 	site    *site
 	dead    func() bool // the listener was killed
+	mapper  *mapping.Mapper
 	reader  journal.Reader
 	next    uint64
 	waiting []listener.Update
@@ -58,9 +56,11 @@ func (f *feed) more(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := f.take(e); err != nil {
+		updates, err := f.mapper.Updates(e)
+		if err != nil {
 			return err
 		}
+		f.waiting = append(f.waiting, updates...)
 	}
 	return nil
 }
@@ -72,59 +72,25 @@ func (f *feed) begin(ctx context.Context) error {
 	if r == nil {
 		return errDown
 	}
+	for _, ring := range r.authority.Keyrings() {
+		f.waiting = append(f.waiting, listener.ChangeKeys{Ring: ring})
+	}
 	for _, device := range r.authority.Blocked() {
 		f.waiting = append(f.waiting, listener.BlockDevice{Device: device})
 	}
-	open, position, err := r.ops.Open()
+	f.mapper = mapping.NewMapper()
+	position, err := r.ops.At(func(s *operation.Snapshot) error {
+		updates, err := f.mapper.State(s.Open(), s.Cancels())
+		f.waiting = append(f.waiting, updates...)
+		return err
+	})
 	if err != nil {
 		return err
-	}
-	for _, o := range open {
-		if err := f.open(o.Signed, o.Targets, o.Final); err != nil {
-			return err
-		}
 	}
 	f.waiting = append(f.waiting, listener.Whole{})
 	f.next = position + 1
 	f.reader, err = r.store.Follow(ctx, f.next)
 	return err
-}
-
-func (f *feed) open(signed task.Signed, targets, final *roaring.Bitmap) error {
-	set, err := task.NewTargets(roaring.Values(targets))
-	if err != nil {
-		return err
-	}
-	u := listener.OpenOperation{Signed: signed, Targets: set}
-	if final != nil {
-		if u.Done, err = task.NewTargets(roaring.Values(final)); err != nil {
-			return err
-		}
-	}
-	f.waiting = append(f.waiting, u)
-	return nil
-}
-
-func (f *feed) take(e *event.Event) error {
-	switch p := e.Payload.(type) {
-	case *event.OperationRequested:
-		targets := roaring.New()
-		if err := targets.UnmarshalBinary(p.Targets); err != nil {
-			return fmt.Errorf("event %d: %w", e.Number, err)
-		}
-		return f.open(p.Task, targets, nil)
-	case *event.OperationCancelled:
-		f.waiting = append(f.waiting, listener.EndOperation{ID: p.Operation})
-	case *event.OperationExpired:
-		f.waiting = append(f.waiting, listener.EndOperation{ID: p.Operation})
-	case *event.OperationClosed:
-		f.waiting = append(f.waiting, listener.EndOperation{ID: p.Operation})
-	case *event.DeviceBlocked:
-		f.waiting = append(f.waiting, listener.BlockDevice{Device: p.Device})
-	case *event.DeviceUnblocked:
-		f.waiting = append(f.waiting, listener.UnblockDevice{Device: p.Device})
-	}
-	return nil
 }
 
 func (f *feed) close() {

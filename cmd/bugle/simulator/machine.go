@@ -83,20 +83,21 @@ func newMachine(w *world, i int) *machine {
 
 // start runs an agent, if none runs.
 func (m *machine) start() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.proc != nil {
-		return nil
+	if m.current() != nil {
+		return nil // only the steps start and end processes, one after the other
 	}
 	p := &process{m: m, gone: make(chan struct{}), took: make(map[task.ID]time.Time), at: time.Now()}
 	p.record = newRecord(p)
 	a, err := agent.Open(m.dir, agent.Config{Version: "simulated", Scanner: "builtin", Actions: p.actions(), Record: p.record,
-		Clocks: m.clocks, Dial: p.dial, OnEvent: p.event, Log: Log.With("machine", m.name)})
+		Clocks: m.clocks, Dial: p.dial, OnEvent: p.event, Users: func() ([]string, error) { return nil, nil }, Log: Log.With("machine", m.name)})
 	if err != nil {
 		return fmt.Errorf("machine %s does not start: %w", m.name, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p.agent, p.stop, m.proc = a, cancel, p
+	p.agent, p.stop = a, cancel
+	m.mu.Lock()
+	m.proc = p
+	m.mu.Unlock()
 	go func() {
 		defer close(p.gone)
 		a.Run(ctx)

@@ -153,6 +153,9 @@ func (m *model) take(e *event.Event) error {
 	case *event.OperationCancelled:
 		m.about[e.Number] = p.Operation
 		m.end(e, p.Operation, task.Cancelled)
+	case *event.OperationStopped:
+		m.about[e.Number] = p.Operation
+		m.end(e, p.Operation, task.Cancelled)
 	case *event.OperationExpired:
 		m.end(e, p.Operation, task.Expired)
 	case *event.OperationClosed:

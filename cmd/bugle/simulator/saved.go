@@ -16,7 +16,7 @@ type saved struct {
 
 // folds are the folds of a run, in the order in which they are told.
 func (r *running) folds() []journal.Fold {
-	return []journal.Fold{r.authority, r.policies, r.writes, r.ledger}
+	return []journal.Fold{r.authority, r.policies, r.writes, r.ledger, r.gate}
 }
 
 // save takes what the folds know. The journal must be closed.

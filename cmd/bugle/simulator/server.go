@@ -121,7 +121,7 @@ func (p *serving) configure(r *running, epoch uint32) error {
 	policies := r.policies // what it was told last, if the site is down
 	p.listener, err = listener.New(listener.Config{
 		Site: siteCode, Name: p.s.name, Epoch: epoch, Version: "simulated", History: history,
-		Certificate: certificate, ClientCAs: r.authority.ClientCAs(), Drop: p.drop, Feed: p.feed,
+		Certificate: certificate, ClientCAs: r.authority.ClientCAs, Drop: p.drop, Feed: p.feed,
 		Beacon: func(nonce [16]byte) ([]byte, error) {
 			return asked(p, func(r *running) ([]byte, error) { return r.authority.Beacon(nonce) })
 		},
@@ -140,7 +140,10 @@ func (p *serving) configure(r *running, epoch uint32) error {
 		Join: func(ctx context.Context, req wire.JoinRequest, address string) (wire.JoinReply, error) {
 			return asked(p, func(r *running) (wire.JoinReply, error) { return r.authority.Join(ctx, req, address) })
 		},
-		KeepAlive: time.Minute, SnapshotEvery: interval, Grace: 2 * time.Second, Log: Log,
+		Renew: func(ctx context.Context, device uint32, csr []byte) ([]byte, error) {
+			return asked(p, func(r *running) ([]byte, error) { return r.authority.Renew(ctx, device, csr) })
+		},
+		KeepAlive: time.Minute, SnapshotEvery: interval, SnapshotMost: interval, Grace: 2 * time.Second, Log: Log,
 	})
 	return err
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/bugle-fleet/bugle/console"
 	"github.com/bugle-fleet/bugle/console/authority"
 	"github.com/bugle-fleet/bugle/console/clock"
+	"github.com/bugle-fleet/bugle/console/pacing"
 	"github.com/bugle-fleet/bugle/inbox"
 	"github.com/bugle-fleet/bugle/journal"
 	"github.com/bugle-fleet/bugle/journal/event"
@@ -58,6 +59,7 @@ type running struct {
 	authority *authority.Authority
 	policies  *console.Policies
 	writes    *console.Writes
+	gate      *pacing.Gate
 	ledger    *inbox.Ledger
 	store     *journaltest.Memory
 	journal   *roomy
@@ -189,6 +191,7 @@ func (r *running) openHistory() (err error) {
 		return err
 	}
 	r.policies, r.writes, r.ledger = console.NewPolicies(r.authority), console.NewWrites(), inbox.NewLedger()
+	r.gate = pacing.NewGate()
 	r.store, err = r.s.parked.Reopen(journal.Options{Folds: r.folds()})
 	if err != nil {
 		return err
@@ -233,13 +236,14 @@ func (r *running) openViews() (err error) {
 	if err != nil {
 		return err
 	}
+	r.policies.Attach(console.PolicyParts{Operations: r.readers.ops})
 	r.parts.start("views", r.views.Run)
 	return r.views.Wait(r.parts.ctx, r.store.Head().Event)
 }
 
 func (r *running) openInbox() (err error) {
 	r.inbox, err = inbox.New(inbox.Config{Dir: r.s.box(), Site: siteCode, Journal: r.journal, Ledger: r.ledger,
-		ListenerKey: r.authority.ListenerKey, ResultKey: r.authority.ResultKey, Poll: true, Log: Log})
+		ListenerKey: r.authority.ListenerKey, ResultKey: r.authority.ResultKey, ListenerScope: r.authority.ListenerScope, Poll: true, Log: Log})
 	if err != nil {
 		return err
 	}
@@ -262,6 +266,9 @@ func (r *running) openConsole() (err error) {
 	}
 	c := clock.New(clock.Config{Journal: r.journal, Operations: r.ops, Listeners: r.status, Views: r.views, Interval: interval, Log: Log})
 	r.parts.start("clock", c.Run)
+	waves := pacing.New(pacing.Config{Journal: r.journal, Gate: r.gate, Operations: r.ops, Online: r.presence.Online,
+		SignCancel: r.authority.SignCancel, Views: r.views, Log: Log})
+	r.parts.start("pacing", waves.Run)
 	r.parts.start("console", r.console.Run)
 	return nil
 }

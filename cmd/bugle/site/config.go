@@ -8,48 +8,57 @@ import (
 	"regexp"
 	"slices"
 	"time"
+
+	"github.com/bugle-fleet/bugle/console/authority"
+	"github.com/bugle-fleet/bugle/console/collected"
 )
 
 // Config is what a site can be told. The names in the tags are those of the
 // flags, of the keys in a file, and, in capitals behind BUGLE_ and with _ for -,
 // of the environment.
 type Config struct {
-	Data       string        `koanf:"data"`           // the site's folder
-	Code       string        `koanf:"site"`           // [A-Z0-9]{3}, in certificates and in all that is signed
-	ListenTCP  string        `koanf:"listen-tcp"`     // agents
-	ListenHTTP string        `koanf:"listen-http"`    // agents that join
-	Console    string        `koanf:"console"`        // administrators
-	Hosts      []string      `koanf:"hosts"`          // names and addresses under which agents reach this machine
-	KeepAlive  time.Duration `koanf:"keep-alive"`     // until policy says otherwise
-	Snapshot   time.Duration `koanf:"snapshot-every"` // of full presence reports
-	Polling    bool          `koanf:"inbox-polling"`  // for file systems without change notification
-	MaxStore   int64         `koanf:"max-store"`      // bytes of journal
-	SealBytes  int64         `koanf:"seal-bytes"`     // of the journal, after which a generation is closed and archived
-	SealAge    time.Duration `koanf:"seal-age"`       // of a generation's first event, likewise
-	KeepLive   int           `koanf:"keep-live"`      // archived generations that stay in the live store too
-	CheckEvery time.Duration `koanf:"check-every"`    // between two checks of the whole history
-	PerAddress int           `koanf:"per-address"`    // agents of one address that may be signing in at once
-	MinFree    int64         `koanf:"min-free"`       // bytes of disk below which no new work is taken
-	Version    string        `koanf:"-"`
-	Log        *slog.Logger  `koanf:"-"`
+	Data         string        `koanf:"data"`           // the site's folder
+	Code         string        `koanf:"site"`           // [A-Z0-9]{3}, in certificates and in all that is signed
+	ListenTCP    string        `koanf:"listen-tcp"`     // agents
+	ListenHTTP   string        `koanf:"listen-http"`    // agents that join
+	ListenFeed   string        `koanf:"listen-feed"`    // listeners that run apart; empty if there are none
+	Console      string        `koanf:"console"`        // administrators
+	Hosts        []string      `koanf:"hosts"`          // names and addresses under which agents reach this machine
+	CertValidity time.Duration `koanf:"cert-validity"`  // of a device's certificate
+	KeepAlive    time.Duration `koanf:"keep-alive"`     // until policy says otherwise
+	Snapshot     time.Duration `koanf:"snapshot-every"` // of full presence reports
+	Polling      bool          `koanf:"inbox-polling"`  // for file systems without change notification
+	MaxStore     int64         `koanf:"max-store"`      // bytes of journal
+	SealBytes    int64         `koanf:"seal-bytes"`     // of the journal, after which a generation is closed and archived
+	SealAge      time.Duration `koanf:"seal-age"`       // of a generation's first event, likewise
+	KeepLive     int           `koanf:"keep-live"`      // archived generations that stay in the live store too
+	CheckEvery   time.Duration `koanf:"check-every"`    // between two checks of the whole history
+	PerAddress   int           `koanf:"per-address"`    // agents of one address that may be signing in at once
+	MinFree      int64         `koanf:"min-free"`       // bytes of disk below which no new work is taken
+	MaxLogs      int64         `koanf:"max-logs"`       // bytes of logs of devices that are kept
+	Version      string        `koanf:"-"`
+	Log          *slog.Logger  `koanf:"-"`
 }
 
 // Default is the configuration that a site has if nobody says anything.
 func Default() Config {
 	return Config{
-		Data:       "bugle-data",
-		Code:       "P01",
-		ListenTCP:  ":10123",
-		ListenHTTP: ":10443",
-		Console:    "127.0.0.1:8443",
-		KeepAlive:  15 * time.Minute,
-		Snapshot:   5 * time.Minute,
-		MaxStore:   1 << 40,
-		SealBytes:  1 << 30,
-		SealAge:    30 * 24 * time.Hour,
-		CheckEvery: 24 * time.Hour,
-		PerAddress: 128,
-		MinFree:    128 << 20,
+		Data:         "bugle-data",
+		Code:         "P01",
+		ListenTCP:    ":10123",
+		ListenHTTP:   ":10443",
+		ListenFeed:   ":10124",
+		Console:      "127.0.0.1:8443",
+		CertValidity: authority.Validity,
+		KeepAlive:    15 * time.Minute,
+		Snapshot:     5 * time.Minute,
+		MaxStore:     1 << 40,
+		SealBytes:    1 << 30,
+		SealAge:      30 * 24 * time.Hour,
+		CheckEvery:   24 * time.Hour,
+		PerAddress:   128,
+		MinFree:      128 << 20,
+		MaxLogs:      collected.DefaultQuota,
 	}
 }
 
@@ -62,6 +71,8 @@ func (c *Config) Check() error {
 		return fmt.Errorf("data: a folder must be named")
 	case !siteCode.MatchString(c.Code):
 		return fmt.Errorf("site: %q is not three capital letters or digits", c.Code)
+	case c.CertValidity < time.Minute || c.CertValidity > authority.MaxValidity:
+		return fmt.Errorf("cert-validity: %s is not between 1m and %s", c.CertValidity, authority.MaxValidity)
 	case c.KeepAlive < time.Second || c.KeepAlive > 24*time.Hour:
 		return fmt.Errorf("keep-alive: %s is not between 1s and 24h", c.KeepAlive)
 	case c.Snapshot < time.Second || c.Snapshot > time.Hour:
@@ -70,6 +81,8 @@ func (c *Config) Check() error {
 		return fmt.Errorf("per-address: %d is less than 1", c.PerAddress)
 	case c.MinFree < 0:
 		return fmt.Errorf("min-free: %d is below zero", c.MinFree)
+	case c.MaxLogs != 0 && c.MaxLogs < 1<<20:
+		return fmt.Errorf("max-logs: %d is less than 1 MiB", c.MaxLogs)
 	case c.SealBytes < 1<<20:
 		return fmt.Errorf("seal-bytes: %d is less than 1 MiB", c.SealBytes)
 	case c.SealAge < time.Minute:

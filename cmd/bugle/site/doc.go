@@ -13,5 +13,11 @@
 //	              └─ open ─── projectors: device presence operation status
 //	                          tree: signed checkpoints, proofs
 //
+// Listeners that run apart (package outpost) are served by two more parts: the
+// listener's HTTPS port takes their files and answers their questions (package
+// relay), and a publisher (package feed), with a port of its own, tells them what
+// the feed tells the listener in this process. Its store, DATA/run/feed, is emptied
+// at each start.
+//
 // One process owns a site's folder; [Open] refuses a second.
 package site

@@ -16,6 +16,8 @@ import (
 	"github.com/bugle-fleet/bugle/console"
 	"github.com/bugle-fleet/bugle/console/authority"
 	"github.com/bugle-fleet/bugle/console/clock"
+	"github.com/bugle-fleet/bugle/console/collected"
+	"github.com/bugle-fleet/bugle/console/pacing"
 	"github.com/bugle-fleet/bugle/inbox"
 	"github.com/bugle-fleet/bugle/inbox/box"
 	"github.com/bugle-fleet/bugle/journal"
@@ -24,6 +26,8 @@ import (
 	"github.com/bugle-fleet/bugle/journal/tree"
 	"github.com/bugle-fleet/bugle/journal/upkeep"
 	"github.com/bugle-fleet/bugle/listener"
+	"github.com/bugle-fleet/bugle/listener/feed"
+	"github.com/bugle-fleet/bugle/listener/relay"
 	"github.com/bugle-fleet/bugle/listener/wire"
 	"github.com/bugle-fleet/bugle/projectors"
 	"github.com/bugle-fleet/bugle/projectors/device"
@@ -43,6 +47,7 @@ type Site struct {
 	authority *authority.Authority
 	policies  *console.Policies
 	writes    *console.Writes
+	gate      *pacing.Gate
 	ledger    *inbox.Ledger
 	notes     *upkeep.Notes
 	space     *space
@@ -54,14 +59,17 @@ type Site struct {
 	views     *projectors.Views
 	readers   readers
 	inbox     *inbox.Inbox
-	feed      *feed
+	collected *collected.Store
+	feed      *siteFeed
+	publisher *feed.Publisher // or nil
+	relay     *relay.Server
 	listener  *listener.Listener
 	console   *console.Console
 	server    *http.Server
 
 	// One stage each, ended by Close in the order in which they stand here.
-	consoleStage, listenerStage, inboxStage, upkeepStage, noticeStage, viewStage, treeStage, storeStage, spaceStage stage
-	failed                                                                                                          chan error
+	consoleStage, listenerStage, publisherStage, inboxStage, upkeepStage, noticeStage, viewStage, treeStage, storeStage, spaceStage stage
+	failed                                                                                                                          chan error
 }
 
 // readers are what the parts may ask of the views.
@@ -100,7 +108,7 @@ func (s *Site) open(ctx context.Context) error {
 		return err // it began meanwhile
 	}
 	for _, open := range []func(context.Context) error{
-		s.openHistory, s.bind, s.openViews, s.openInbox, s.openListener, s.openConsole,
+		s.openHistory, s.bind, s.openViews, s.openInbox, s.openListener, s.openPublisher, s.openConsole,
 	} {
 		if err := open(ctx); err != nil {
 			return err
@@ -108,7 +116,7 @@ func (s *Site) open(ctx context.Context) error {
 	}
 	s.startListener()
 	s.startConsole()
-	return s.sockets.publish(s.cfg.Data)
+	return publish(s.cfg.Data, s.Addresses())
 }
 
 // lock takes the folder before anything in it is read or made: two that make keys
@@ -127,7 +135,7 @@ func (s *Site) inUse(err error) error {
 
 // openHistory opens the keys and the journal, and so takes the folder.
 func (s *Site) openHistory(ctx context.Context) (err error) {
-	if s.authority, err = authority.Open(filepath.Join(s.cfg.Data, "keys"), s.cfg.Code); err != nil {
+	if s.authority, err = authority.Open(filepath.Join(s.cfg.Data, "keys"), s.cfg.Code, authority.WithValidity(s.cfg.CertValidity)); err != nil {
 		return err
 	}
 	covered, err := signedHead(s.cfg.Data, s.authority.HeadPublicKey())
@@ -135,10 +143,11 @@ func (s *Site) openHistory(ctx context.Context) (err error) {
 		return err
 	}
 	s.policies, s.writes, s.ledger, s.notes = console.NewPolicies(s.authority), console.NewWrites(), inbox.NewLedger(), upkeep.NewNotes()
+	s.gate = pacing.NewGate()
 	s.space = newSpace(s.cfg.Data, uint64(s.cfg.MinFree), s.cfg.Log)
 	s.spaceStage.start(s, "disk space", s.space.run)
 	s.store, err = jetstream.Open(ctx, filepath.Join(s.cfg.Data, "journal"), jetstream.Options{
-		Options:   journal.Options{Folds: []journal.Fold{s.authority, s.policies, s.writes, s.ledger, s.notes}},
+		Options:   journal.Options{Folds: []journal.Fold{s.authority, s.policies, s.writes, s.ledger, s.notes, s.gate}},
 		Log:       s.cfg.Log.With("component", "journal"),
 		MaxStore:  s.cfg.MaxStore,
 		SealBytes: s.cfg.SealBytes, SealAge: s.cfg.SealAge,
@@ -155,6 +164,9 @@ func (s *Site) openHistory(ctx context.Context) (err error) {
 	s.noticeStage.start(s, "notices", s.notices.run)
 	s.storeStage.start(s, "journal", s.watchStore)
 	s.authority.Attach(s.journal)
+	if err := s.authority.Check(); err != nil {
+		return err
+	}
 	if err := s.openTree(); err != nil {
 		return err
 	}
@@ -203,7 +215,8 @@ func (s *Site) bind(context.Context) (err error) {
 	if s.sockets, err = bind(&s.cfg); err != nil {
 		return err
 	}
-	s.authority.SetListeners(s.sockets.reachable(&s.cfg)...)
+	s.authority.SetListeners(reachable(s.sockets.tcp, &s.cfg)...)
+	s.authority.SetHTTPS(reachable(s.sockets.http, &s.cfg)...)
 	return nil
 }
 
@@ -223,6 +236,7 @@ func (s *Site) openViews(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	s.policies.Attach(console.PolicyParts{Operations: or, Listeners: console.ListenersOf(s.authority)})
 	s.viewStage.start(s, "views", s.views.Run)
 	head := s.journal.Head().Event
 	for _, v := range s.views.Status() {
@@ -240,7 +254,7 @@ func (s *Site) openViews(ctx context.Context) (err error) {
 func (s *Site) openInbox(context.Context) (err error) {
 	s.inbox, err = inbox.New(inbox.Config{
 		Dir: s.boxDir(), Site: s.cfg.Code, Journal: s.journal, Ledger: s.ledger,
-		ListenerKey: s.authority.ListenerKey, ResultKey: s.authority.ResultKey,
+		ListenerKey: s.authority.ListenerKey, ResultKey: s.authority.ResultKey, ListenerScope: s.authority.ListenerScope,
 		Poll: s.cfg.Polling, Log: s.cfg.Log.With("component", "inbox"),
 	})
 	if err != nil {
@@ -265,22 +279,24 @@ func (s *Site) openListener(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	open, position, err := s.readers.operation.Open()
-	if err != nil {
-		return err
-	}
-	if s.feed, err = newFeed(s.journal, s.authority.Blocked(), open, position); err != nil {
+	if s.feed, err = newFeed(s.journal, s.authority, s.readers.operation); err != nil {
 		return err
 	}
 	certificate, err := s.authority.ServerCertificates(s.cfg.hosts())
 	if err != nil {
 		return err
 	}
+	if err := s.openRelay(); err != nil {
+		return err
+	}
+	if err := s.openCollected(); err != nil {
+		return err
+	}
 	s.listener, err = listener.New(listener.Config{
 		Site: s.cfg.Code, Name: listenerName, Epoch: epoch, Version: s.cfg.Version, History: s.store.History(),
-		Certificate: certificate, ClientCAs: s.authority.ClientCAs(),
+		Certificate: certificate, ClientCAs: s.authority.ClientCAs,
 		Drop: s.space.roomyDrop(spool),
-		Feed: s.feed, Beacon: s.authority.Beacon, Policy: s.policy, Join: s.join,
+		Feed: s.feed, Beacon: s.authority.Beacon, Policy: s.policy, Join: s.join, Renew: s.renew, Routes: s.relay, StoreLog: s.storeLog,
 		KeepAlive: s.cfg.KeepAlive, KeepAliveOf: s.policies.KeepAlive, SnapshotEvery: s.cfg.Snapshot,
 		Limits: listener.Limits{PerAddress: s.cfg.PerAddress},
 		Log:    s.cfg.Log.With("component", "listener"),
@@ -299,6 +315,7 @@ func (s *Site) openConsole(context.Context) error {
 		Devices: s.readers.device, Presence: s.readers.presence, Operations: s.readers.operation, Status: s.readers.status,
 		Checkpoints: s.tree, Views: s.views, Inbox: s.inbox, InboxStats: func() any { return s.inbox.Stats() },
 		Ready:          s.ready,
+		Logs:           s.collected,
 		AdminTokenFile: filepath.Join(s.cfg.Data, "keys", "admin.token"),
 		Collectors:     s.collectors(), Log: s.cfg.Log,
 	})
@@ -316,15 +333,22 @@ func (s *Site) startListener() {
 	})
 }
 
-// startConsole runs what serves administrators, and with it the site's clock.
+// startConsole runs what serves administrators, and with it the site's clock and
+// the waves.
 func (s *Site) startConsole() {
 	c := clock.New(clock.Config{
-		Journal: s.journal, Operations: s.readers.operation, Listeners: s.readers.status, Views: s.views,
+		Journal: s.journal, Operations: s.readers.operation, Listeners: s.readers.status, Views: s.views, Heard: s.relay.Heard,
+		Flapping: s.readers.presence, Messages: s.readers.status,
 		Interval: s.cfg.Snapshot, Log: s.cfg.Log,
+	})
+	waves := pacing.New(pacing.Config{
+		Journal: s.journal, Gate: s.gate, Operations: s.readers.operation, Online: s.readers.presence.Online,
+		SignCancel: s.authority.SignCancel, Views: s.views, Log: s.cfg.Log,
 	})
 	s.consoleStage.start(s, "console", func(ctx context.Context) error {
 		parts, ctx := errgroup.WithContext(ctx)
 		parts.Go(func() error { return c.Run(ctx) })
+		parts.Go(func() error { return waves.Run(ctx) })
 		parts.Go(func() error { return s.console.Run(ctx) })
 		parts.Go(func() error {
 			if err := s.server.ServeTLS(s.sockets.console, "", ""); !errors.Is(err, http.ErrServerClosed) {
@@ -363,14 +387,23 @@ func (s *Site) join(ctx context.Context, r wire.JoinRequest, address string) (wi
 func (s *Site) Failed() <-chan error { return s.failed }
 
 // Addresses are where the site listens.
-func (s *Site) Addresses() Addresses { return s.sockets.addresses() }
+func (s *Site) Addresses() Addresses {
+	a := s.sockets.addresses()
+	if s.publisher != nil {
+		a.Feed = s.publisher.Address()
+	}
+	return a
+}
 
 // Close ends the site in the order of its data: administrators are turned away;
 // agents are told to come back later and what the listener knows is dropped; the
 // inbox takes those files; the views catch up; the tree signs what is new; views
 // and journal close.
 func (s *Site) Close() error {
-	errs := []error{s.consoleStage.end(), s.listenerStage.end()}
+	errs := []error{s.consoleStage.end(), s.listenerStage.end(), s.publisherStage.end()}
+	if s.publisher != nil {
+		errs = append(errs, s.publisher.Close())
+	}
 	if s.inbox != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 		errs = append(errs, s.drain(ctx))

@@ -20,7 +20,7 @@ import (
 func TestOpenLeavesARestoreAlone(t *testing.T) {
 	cfg := Default()
 	cfg.Data, cfg.Log = t.TempDir(), slog.New(slog.DiscardHandler)
-	cfg.ListenTCP, cfg.ListenHTTP, cfg.Console = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	cfg.ListenTCP, cfg.ListenHTTP, cfg.ListenFeed, cfg.Console = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	if err := os.WriteFile(filepath.Join(cfg.Data, "RESTORING"), []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}

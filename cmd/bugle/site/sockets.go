@@ -12,9 +12,10 @@ import (
 // Addresses are where a site listens, as host:port; DATA/run/addresses.json has
 // them while it runs.
 type Addresses struct {
-	TCP     string `json:"tcp"`     // agents
-	HTTP    string `json:"http"`    // agents that join
-	Console string `json:"console"` // administrators
+	TCP     string `json:"tcp"`            // agents
+	HTTP    string `json:"http"`           // agents that join
+	Feed    string `json:"feed,omitempty"` // listeners that run apart; empty if there are none
+	Console string `json:"console"`        // administrators
 }
 
 type sockets struct{ tcp, http, console net.Listener }
@@ -35,10 +36,10 @@ func (s *sockets) addresses() Addresses {
 	return Addresses{TCP: s.tcp.Addr().String(), HTTP: s.http.Addr().String(), Console: s.console.Addr().String()}
 }
 
-// reachable are the addresses that a joining agent is told: the names that were
-// set, or the address that is bound, or this machine's name if all are.
-func (s *sockets) reachable(cfg *Config) (all []string) {
-	address := s.tcp.Addr().(*net.TCPAddr)
+// reachable are the addresses of a socket that a joining agent is told: the names
+// that were set, or the address that is bound, or this machine's name if all are.
+func reachable(socket net.Listener, cfg *Config) (all []string) {
+	address := socket.Addr().(*net.TCPAddr)
 	port := fmt.Sprint(address.Port)
 	for _, host := range cfg.Hosts {
 		all = append(all, net.JoinHostPort(host, port))
@@ -70,8 +71,8 @@ func addressFile(data string) string { return filepath.Join(data, "run", "addres
 // publish writes the addresses for the commands of an administrator on this
 // machine. The file is a hint and is written anew at each start, so it is not
 // fsynced.
-func (s *sockets) publish(data string) error {
-	b, err := json.MarshalIndent(s.addresses(), "", "  ")
+func publish(data string, a Addresses) error {
+	b, err := json.MarshalIndent(a, "", "  ")
 	if err != nil {
 		return err
 	}

@@ -182,3 +182,14 @@ func (s *space) roomyDrop(spool *box.Spool) func(c box.Contents, from, to time.T
 		return err
 	}
 }
+
+// roomyDeliver is the same for files of listeners that run apart, which keep what
+// is not taken.
+func (s *space) roomyDeliver(dir string) func(files []box.Raw) (int, error) {
+	return func(files []box.Raw) (int, error) {
+		if err := s.check(); err != nil {
+			return 0, err
+		}
+		return box.Deliver(dir, files)
+	}
+}

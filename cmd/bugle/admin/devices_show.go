@@ -1,0 +1,120 @@
+package admin
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bugle-fleet/bugle/console"
+)
+
+// How many changes and open operations "devices show" lists in its table.
+const (
+	shownChanges = 5
+	shownPending = 10
+)
+
+// deviceFields are what the table of one device shows.
+func deviceFields(d *console.DeviceReply) []field {
+	fields := []field{
+		{"Name", "name", d.Name}, {"Number", "number", d.Number}, {"ID", "id", d.ID},
+		{"Online", "online", d.Online}, {"Reason", "reason", d.Reason}, {"Since", "since", d.Since},
+		{"Listener", "listener", d.Listener}, {"Carrier", "carrier", d.Carrier},
+	}
+	if c := d.Connection; c != nil {
+		fields = append(fields, field{"Connects by", "connection", connects(c)})
+	}
+	fields = append(fields,
+		field{"Blocked", "blocked", blockedFor(d)}, field{"System", "os", d.OS}, field{"Architecture", "arch", d.Arch}, field{"Agent", "agent", d.Agent},
+		field{"Joined", "joined", d.Joined}, field{"Certificate", "certificate", certificate(&d.Certificate)}, field{"Last event", "lastEvent", d.LastEvent},
+	)
+	for i, c := range d.Changes[:min(len(d.Changes), shownChanges)] {
+		fields = append(fields, field{fmt.Sprintf("Change -%d", i), "change", change(c)})
+	}
+	for _, p := range d.Pending[:min(len(d.Pending), shownPending)] {
+		fields = append(fields, field{"Open", "pending", fmt.Sprintf("%s %s, %s until %s", p.Operation, p.Kind, p.State, local(p.DeliverBy))})
+	}
+	if more := len(d.Pending) - shownPending; more > 0 {
+		fields = append(fields, field{"Open", "pending", fmt.Sprintf("and %d more", more)})
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.Facts)) {
+		if !strings.HasPrefix(name, "connection.") {
+			fields = append(fields, field{clean(name), name, d.Facts[name]})
+		}
+	}
+	return fields
+}
+
+func local(t time.Time) string { return t.Local().Format(time.DateTime) }
+
+func connects(c *console.Connection) string {
+	words := c.Carrier
+	if c.Since != "" {
+		words += " since " + c.Since
+	}
+	if c.Why != "" {
+		words += ": " + c.Why
+	}
+	return words
+}
+
+func blockedFor(d *console.DeviceReply) any {
+	if d.Blocked && d.BlockReason != "" {
+		return "true: " + d.BlockReason
+	}
+	return d.Blocked
+}
+
+func certificate(c *console.Certificate) string {
+	return fmt.Sprintf("%s until %s (event %d)", c.Serial, local(c.Expires), c.Event)
+}
+
+func change(c console.PresenceChange) string {
+	word := "offline"
+	if c.Online {
+		word = "online"
+	}
+	return fmt.Sprintf("%s %s, %s, %s by %s (event %d)", local(c.At), word, c.Reason, c.Listener, c.Carrier, c.Event)
+}
+
+var presenceColumns = []column[console.PresenceChange]{
+	{"at", false, func(c console.PresenceChange) any { return c.At }},
+	{"online", false, func(c console.PresenceChange) any { return c.Online }},
+	{"reason", false, func(c console.PresenceChange) any { return c.Reason }},
+	{"listener", false, func(c console.PresenceChange) any { return c.Listener }},
+	{"carrier", false, func(c console.PresenceChange) any { return c.Carrier }},
+	{"event", false, func(c console.PresenceChange) any { return c.Event }},
+}
+
+func devicesHistory(o *Options) *cobra.Command {
+	var past pastFlag
+	c := &cobra.Command{
+		Use:   "history DEVICE",
+		Short: "List the last changes of a device's presence",
+		Long: `List the last 20 states of a device, newest first: since when it was online or not, why,
+at which listener, by which carrier, and the event that brought it. The first line is
+what holds.
+
+With --at the list is as it was then. For all of a device's history there is
+'bugle journal tail --device DEVICE'.`,
+		Example:           "  bugle devices history PC-0042\n  bugle devices history 42 --at 7d -o json",
+		Args:              exactly("DEVICE"),
+		ValidArgsFunction: onlyFirst(o.complete(deviceNames)),
+		RunE: o.with(func(s *session, args []string) error {
+			if err := past.check(); err != nil {
+				return err
+			}
+			var h console.DeviceHistory
+			if err := s.getAs(s.ctx, &past, console.Path(console.PathDeviceHistory, args[0]), nil, &h); err != nil {
+				return err
+			}
+			return list(s.out, presenceColumns, all(h.Items))
+		}),
+	}
+	past.add(c)
+	return c
+}

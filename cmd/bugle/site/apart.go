@@ -1,0 +1,138 @@
+package site
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/bugle-fleet/bugle/console/authority"
+	"github.com/bugle-fleet/bugle/listener"
+	"github.com/bugle-fleet/bugle/listener/feed"
+	"github.com/bugle-fleet/bugle/listener/relay"
+	"github.com/bugle-fleet/bugle/listener/wire"
+	"github.com/bugle-fleet/bugle/listener/wire/task"
+)
+
+// Here is what listeners that run apart get of the site: the feed, which is
+// published beside the one of the listener in this process, and the answers to
+// their questions, which that listener's HTTPS port serves.
+
+// openRelay makes the answers.
+func (s *Site) openRelay() (err error) {
+	s.relay, err = relay.NewServer(relay.ServerConfig{
+		Site: s.cfg.Code, ClientCAs: s.authority.ListenerCAs, Admit: s.authority.AdmitListener, SpeaksFor: s.speaksFor,
+		Key: s.authority.ListenerKey, Describe: s.describe, Deliver: s.space.roomyDeliver(s.boxDir()),
+		Beacon: s.authority.Beacon, Policy: s.policy, KeepAlive: s.policies.KeepAlive,
+		Join: s.join, Renew: s.renew,
+		JoinListener: func(ctx context.Context, r wire.ListenerJoinRequest) (wire.ListenerJoinReply, error) {
+			reply, err := s.authority.JoinListener(ctx, r)
+			return reply, told(err)
+		},
+		RenewListener: s.renewListener,
+		NextEpoch: func(ctx context.Context, name string, key []byte) (uint32, error) {
+			epoch, err := s.authority.GrantEpoch(ctx, name, key)
+			return epoch, told(err)
+		},
+		Log: s.cfg.Log.With("component", "relay"),
+	})
+	return err
+}
+
+// told makes of a refusal by the authority one that the asker is told.
+func told(err error) error {
+	if refusal, ok := errors.AsType[*authority.Refusal](err); ok {
+		return &listener.JoinRefused{Status: refusal.Status, Title: refusal.Title, Detail: refusal.Detail}
+	}
+	return err
+}
+
+func (s *Site) renew(ctx context.Context, device uint32, csr []byte) ([]byte, error) {
+	certificate, err := s.authority.Renew(ctx, device, csr)
+	return certificate, told(err)
+}
+
+func (s *Site) renewListener(ctx context.Context, name string, csr []byte) (reply wire.ListenerRenewReply, err error) {
+	if reply.Certificate, err = s.authority.RenewListener(ctx, name, csr); err != nil {
+		return reply, told(err)
+	}
+	reply.Issuer, reply.CAs = s.authority.CACert().Raw, [][]byte{s.authority.CACert().Raw}
+	if rings := s.authority.Keyrings(); len(rings) > 0 {
+		newest, err := task.ReadKeyring(rings[len(rings)-1])
+		if err != nil {
+			return reply, err
+		}
+		reply.CAs = newest.CA
+	}
+	return reply, nil
+}
+
+// answered is who has answered the open operations finally, by now.
+func (s *Site) answered() (map[task.ID]*task.Targets, error) {
+	open, _, err := s.readers.operation.Open()
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[task.ID]*task.Targets, len(open))
+	for _, o := range open {
+		if o.Final == nil {
+			continue
+		}
+		t, err := o.Signed.Task()
+		if err != nil {
+			return nil, err
+		}
+		if all[t.Operation], err = task.NewTargets(roaring.Values(o.Final)); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// speaksFor tells whether a device is in the scope of a listener's newest epoch.
+func (s *Site) speaksFor(name string, device uint32) bool {
+	for _, l := range s.authority.Listeners() {
+		if l.Name == name {
+			scope := s.authority.ListenerScope(name, l.Epoch)
+			return scope == nil || scope(device)
+		}
+	}
+	return false
+}
+
+func (s *Site) describe() relay.Site {
+	history := s.store.History()
+	d := relay.Site{Site: s.cfg.Code, History: history[:], KeepAlive: s.cfg.KeepAlive, Snapshot: s.cfg.Snapshot}
+	if s.publisher != nil {
+		if _, port, err := net.SplitHostPort(s.publisher.Address()); err == nil {
+			d.Feed = net.JoinHostPort("", port)
+		}
+	}
+	return d
+}
+
+// openPublisher binds the port of the feed and begins to publish.
+func (s *Site) openPublisher(context.Context) error {
+	if s.cfg.ListenFeed == "" {
+		return nil
+	}
+	certificate, err := s.authority.ServerCertificates(s.cfg.hosts())
+	if err != nil {
+		return err
+	}
+	s.publisher, err = feed.NewPublisher(feed.PublisherConfig{
+		Dir: filepath.Join(s.cfg.Data, "run", "feed"), Address: s.cfg.ListenFeed,
+		Certificate: certificate, ClientCAs: s.authority.ListenerCAs, Admit: s.authority.AdmitListener,
+		Source:   func() (feed.Source, error) { return newFeed(s.journal, s.authority, s.readers.operation) },
+		Answered: s.answered,
+		Log:      s.cfg.Log.With("component", "feed"),
+	})
+	if err != nil {
+		return fmt.Errorf("listen on %s (--listen-feed): %w", s.cfg.ListenFeed, err)
+	}
+	s.publisherStage.start(s, "feed", s.publisher.Run)
+	return nil
+}

@@ -1,0 +1,195 @@
+package authority_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bugle-fleet/bugle/console/authority"
+	"github.com/bugle-fleet/bugle/journal/event"
+	"github.com/bugle-fleet/bugle/journal/journaltest"
+	"github.com/bugle-fleet/bugle/listener/wire"
+)
+
+const day = 24 * time.Hour
+
+func csr(t testing.TB, key any) []byte {
+	t.Helper()
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}
+
+func (s *site) renew(t testing.TB, device uint32, key any) *x509.Certificate {
+	t.Helper()
+	der, err := s.Renew(t.Context(), device, csr(t, key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := parse(t, der)
+	if _, err := c.Verify(x509.VerifyOptions{Roots: s.ClientCAs(), CurrentTime: s.clock.Now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// sameCertificate fails unless both are the same certificate but for the
+// randomness of their signatures.
+func sameCertificate(t testing.TB, a, b *x509.Certificate) {
+	t.Helper()
+	if a.SerialNumber.Cmp(b.SerialNumber) != 0 || !a.NotBefore.Equal(b.NotBefore) || !a.NotAfter.Equal(b.NotAfter) ||
+		!bytes.Equal(a.RawSubjectPublicKeyInfo, b.RawSubjectPublicKeyInfo) || a.URIs[0].String() != b.URIs[0].String() {
+		t.Errorf("%v from %s to %s is another certificate than %v from %s to %s", a.SerialNumber, a.NotBefore, a.NotAfter, b.SerialNumber, b.NotBefore, b.NotAfter)
+	}
+}
+
+func TestRenew(t *testing.T) {
+	s := newSite(t)
+	reply, old := s.join(t, s.token(t, 1, time.Hour))
+	first := parse(t, reply.Certificate)
+	if life := first.NotAfter.Sub(s.clock.Now()); life != 7*day {
+		t.Errorf("a certificate is good for %v", life)
+	}
+	s.clock.Add(5 * day)
+	key := newKey(t)
+	second := s.renew(t, reply.Device, key)
+	id, err := wire.IdentityOf(second)
+	if err != nil || id.Device != reply.Device || id.ID.String() != reply.ID {
+		t.Errorf("renewed as %v, %v", id, err)
+	}
+	if second.NotAfter.Sub(s.clock.Now()) != 7*day || second.SerialNumber.Cmp(first.SerialNumber) == 0 {
+		t.Errorf("serial %v until %s", second.SerialNumber, second.NotAfter)
+	}
+	issued := s.events(t)[2].Payload.(*event.CertificateIssued)
+	if issued.Device != reply.Device || !bytes.Equal(issued.Serial, second.SerialNumber.Bytes()) {
+		t.Errorf("on record is %+v", issued)
+	}
+	// The answer was lost: the same key gets the same one, also after a crash.
+	s.restart(t)
+	sameCertificate(t, second, s.renew(t, reply.Device, key))
+	if n := s.journal.Head().Event; n != 3 {
+		t.Errorf("journal has %d events, want 3", n)
+	}
+	// The result key is that of the join, whatever certificates came since.
+	before, ok := s.ResultKey(reply.Device)
+	if !ok || len(before) == 0 {
+		t.Fatal("no result key")
+	}
+	// The old key may be used again, and so may the new one once it is half over.
+	third := s.renew(t, reply.Device, old)
+	s.clock.Add(4 * day)
+	fourth := s.renew(t, reply.Device, old)
+	if fourth.SerialNumber.Cmp(third.SerialNumber) == 0 {
+		t.Error("a certificate that is half over is not renewed")
+	}
+}
+
+func TestRenewRefuses(t *testing.T) {
+	s := newSite(t)
+	reply, _ := s.join(t, s.token(t, 2, time.Hour))
+	ask := func(device uint32, request []byte, status int) {
+		t.Helper()
+		_, err := s.Renew(t.Context(), device, request)
+		refused(t, err, status)
+	}
+	good := csr(t, newKey(t))
+	ask(2, good, 404)
+	ask(0, good, 404)
+	ask(1, good[:20], 400)
+	flipped := bytes.Clone(good)
+	flipped[len(flipped)-1] ^= 1
+	ask(1, flipped, 400)
+	if _, err := s.Block(t.Context(), admin, reply.Device, "stolen"); err != nil {
+		t.Fatal(err)
+	}
+	ask(1, good, 403)
+	if _, err := s.Unblock(t.Context(), admin, reply.Device, "found"); err != nil {
+		t.Fatal(err)
+	}
+	s.clock.Add(7*day + authority.RenewGrace)
+	s.renew(t, 1, newKey(t)) // that long ago it may have ended
+	s.clock.Add(7*day + authority.RenewGrace + time.Second)
+	ask(1, good, 403)
+	if n := s.journal.Head().Event; n != 5 {
+		t.Errorf("journal has %d events, want 5: a refusal is no event", n)
+	}
+}
+
+// Fifty requests for one key at the same time are one certificate.
+func TestRenewRace(t *testing.T) {
+	s := newSite(t)
+	reply, _ := s.join(t, s.token(t, 1, time.Hour))
+	key := newKey(t)
+	requests := make([][]byte, 50)
+	for i := range requests {
+		requests[i] = csr(t, key)
+	}
+	certificates := make([][]byte, len(requests))
+	release := s.journal.Hold()
+	var wg sync.WaitGroup
+	for i := range requests {
+		wg.Go(func() { certificates[i], _ = s.Renew(context.Background(), reply.Device, requests[i]) })
+	}
+	release()
+	wg.Wait()
+	for _, der := range certificates {
+		sameCertificate(t, parse(t, certificates[0]), parse(t, der))
+	}
+	if n := s.journal.Head().Event; n != 3 {
+		t.Errorf("journal has %d events, want 3", n)
+	}
+}
+
+// A block that is in the journal before the renewal wins, whatever was seen when
+// the request came.
+func TestBlockBeatsRenewal(t *testing.T) {
+	s := newSite(t)
+	reply, _ := s.join(t, s.token(t, 1, time.Hour))
+	request := csr(t, newKey(t))
+	release := s.journal.Hold()
+	blocked := make(chan error, 1)
+	go func() {
+		_, err := s.Block(context.Background(), admin, reply.Device, "stolen")
+		blocked <- err
+	}()
+	renewed := make(chan error, 1)
+	go func() {
+		_, err := s.Renew(context.Background(), reply.Device, request)
+		renewed <- err
+	}()
+	release()
+	if err := <-blocked; err != nil {
+		t.Fatal(err)
+	}
+	if err := <-renewed; err != nil {
+		refused(t, err, 403) // it came second; if it came first, that was before the block
+	}
+	_, err := s.Renew(t.Context(), reply.Device, request)
+	refused(t, err, 403)
+}
+
+// However the append ends, who asks again has one new certificate.
+func TestRenewAcrossACrash(t *testing.T) {
+	for name, fault := range map[string]journaltest.Fault{"not stored": journaltest.NotStored, "lost": journaltest.Lost, "lost but stored": journaltest.LostButStored} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			reply, _ := s.join(t, s.token(t, 1, time.Hour))
+			key := newKey(t)
+			s.journal.Inject(fault)
+			if _, err := s.Renew(t.Context(), reply.Device, csr(t, key)); err == nil {
+				t.Fatal("renewed although the append failed")
+			}
+			s.restart(t)
+			sameCertificate(t, s.renew(t, reply.Device, key), s.renew(t, reply.Device, key))
+			if n := s.journal.Head().Event; n != 3 {
+				t.Errorf("journal has %d events, want 3", n)
+			}
+		})
+	}
+}
