@@ -170,6 +170,18 @@ func (a *Agent) stopWork() {
 	a.working.Wait()
 }
 
+// beside runs f beside whatever runs, unless the agent stops, and tells whether it
+// does. stopWork waits for it.
+func (a *Agent) beside(f func()) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.work.Err() != nil {
+		return false
+	}
+	a.working.Go(f)
+	return true
+}
+
 // ending is how a round of connecting ended.
 type ending struct {
 	err    error

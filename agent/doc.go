@@ -49,7 +49,9 @@
 // The record ([Record]) is written before a task starts ("record, then start").
 // A process that dies while a task runs reports it as failed when it is back,
 // and does not start it again. Kinds that may run twice (policy, discovery)
-// start first and are recorded with their end. A task that comes again is
+// start first and are recorded with their end. What was left without an end
+// and does not come again, for its deadline has passed meanwhile, ends too: refused
+// if it had not begun, else failed. A task that comes again is
 // answered from the record. A result stays in the record until the listener
 // acknowledged it; on every new connection all of them are sent again, in order.
 //
@@ -70,7 +72,8 @@
 // for 60 min; needs 65". Kinds whose names begin with update. keep to windows for
 // updates, see the package; local windows are of the machine's time zone and by the
 // site's clock. A task with the parameter "ignoreWindows": true, and a machine
-// without windows, wait for none. Windows that change in policy count at once.
+// without windows, wait for none. Windows that change in policy count at once; a new
+// machine waits until the site has said what its policy is.
 //
 // Turns are given in the order in which tasks may run: Workers at a time, one of
 // the classes Alone and Intrusive at a time. A Barrier starts when all in front of

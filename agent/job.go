@@ -59,7 +59,7 @@ func (j *job) perform(ctx context.Context) {
 }
 
 func (j *job) tooLate() action.Outcome {
-	detail := "deadline has passed"
+	detail := detailLate
 	if why := j.deferral().Why; why != "" {
 		detail += "; " + why
 	}
@@ -121,6 +121,10 @@ func (j *job) look() *hold {
 		return &hold{wait: min(d, left)}
 	}
 	if j.intrusive() {
+		if !j.a.policy.isSure() { // there may be windows; it is asked for at every sign-in
+			j.a.turns.expect(j.turn, now)
+			return &hold{wait: left}
+		}
 		a := j.fits(now)
 		if !a.Run {
 			h := &hold{wait: left, window: &a}
@@ -154,10 +158,14 @@ func (j *job) begin(ctx context.Context) (started, ended bool) {
 		return false, true
 	}
 	// The disk may have taken longer than there was time, and the machine may have
-	// slept meanwhile. If ctx ends, run starts nothing.
+	// slept meanwhile.
 	j.a.freshTime(ctx)
 	if ctx.Err() != nil {
-		return true, false
+		// A barrier that is on record as running would count as done after a boot.
+		if !j.AtLeastOnce {
+			j.end(ctx, action.Outcome{State: task.Failed, Detail: detailInterrupted})
+		}
+		return false, true
 	}
 	h := j.look()
 	switch {

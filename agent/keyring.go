@@ -217,7 +217,7 @@ func (a *Agent) tellKeyring() {
 	if a.id.keys.Load().number == 1 || !a.id.telling.TryLock() {
 		return
 	}
-	a.working.Go(func() {
+	begun := a.beside(func() {
 		defer a.id.telling.Unlock()
 		path := filepath.Join(a.dir, toldFile)
 		for a.work.Err() == nil {
@@ -234,4 +234,7 @@ func (a *Agent) tellKeyring() {
 			}
 		}
 	})
+	if !begun {
+		a.id.telling.Unlock()
+	}
 }

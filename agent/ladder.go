@@ -265,7 +265,7 @@ func (a *Agent) search(ctx context.Context, w way) *move {
 			if now == network {
 				continue
 			}
-			network = now
+			network, a.briefly = now, 0 // what cut WebSockets may be in the other network
 		case <-again.C:
 		}
 		if m := a.tryBetter(ctx, w); m != nil {
@@ -284,7 +284,10 @@ func (a *Agent) tryBetter(ctx context.Context, than way) *move {
 		if w.carrier == overWebSocket && a.briefly >= tooOftenBrief {
 			continue
 		}
-		conn, err := a.dial(ctx, w)
+		// Without a bound a server that never answers would end the search for good.
+		short, done := context.WithTimeout(ctx, signInTime)
+		conn, err := a.dial(short, w)
+		done()
 		if err != nil {
 			a.cfg.Log.Debug("try better carrier", "listener", w.address, "carrier", w.carrier, "err", err)
 			failed = append(failed, because(w, err))

@@ -272,6 +272,7 @@ func TestNetworkChange(t *testing.T) {
 		a := must(Open(s.device(), cfg))
 		defer a.Close()
 		a.network = func() string { return where.Load().(string) }
+		a.briefly = tooOftenBrief
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer cancel()
 		begun := time.Now()
@@ -281,6 +282,9 @@ func TestNetworkChange(t *testing.T) {
 		}
 		if len(tried) != 1 || tried[0].Sub(begun) != 5*time.Minute+networkCheck {
 			t.Errorf("tried at %v, begun at %s", tried, begun)
+		}
+		if a.briefly != 0 {
+			t.Error("WebSockets that the other network cut count here")
 		}
 	})
 }
@@ -350,4 +354,39 @@ func TestBecause(t *testing.T) {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
+}
+
+// Something in between that takes an upgrade and never answers does not end the
+// search for a better carrier.
+func TestSearchGoesOnWhenNobodyAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, 0)
+		var tried atomic.Int32
+		cfg := s.config().withDefaults()
+		cfg.Dial = func(ctx context.Context, _, address string) (net.Conn, error) {
+			if address == "https.test:443" {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			tried.Add(1)
+			return nil, errNobody
+		}
+		dir := t.TempDir()
+		key := must(keyIn(dir))
+		reply := s.admit(&key.PublicKey)
+		reply.HTTPS = []string{"https.test:443"}
+		if err := storeIdentity(dir, reply); err != nil {
+			t.Fatal(err)
+		}
+		a := must(Open(dir, cfg))
+		defer a.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 65*time.Minute)
+		defer cancel()
+		if m := a.search(ctx, way{overLongPoll, "https.test:443"}); m != nil {
+			t.Fatal("found a way")
+		}
+		if n := tried.Load(); n < 3 {
+			t.Errorf("TCP was tried %d times in 65 minutes", n)
+		}
+	})
 }

@@ -295,9 +295,14 @@ func (l *ledger) unsent(session uint64, now, before time.Time, max int) []task.R
 func (l *ledger) open(held map[task.ID]bool) (ids []task.ID, pending int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	// Also what is not on record yet: else nobody would hand out its cancel.
+	for id := range held {
+		if op := l.ops[id]; (op == nil || !op.last.State.Final()) && len(ids) < wire.MaxOpen {
+			ids = append(ids, id)
+		}
+	}
 	for id, op := range l.ops {
-		ends := held[id] || op.last.State == task.Running && !op.again
-		if ends && !op.last.State.Final() && len(ids) < wire.MaxOpen {
+		if !held[id] && op.last.State == task.Running && !op.again && len(ids) < wire.MaxOpen {
 			ids = append(ids, id)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 // are for later ones.
 type settings struct {
 	Version           int      `json:"version"`
+	User              string   `json:"user"` // of a policy for a person, which is never the machine's
 	KeepAliveSeconds  int64    `json:"keepAliveSeconds"`
 	PolicyPollSeconds int64    `json:"policyPollSeconds"`
 	Indicators        []string `json:"indicators"`  // SHA-256 of files, in hexadecimal
@@ -55,6 +56,9 @@ func parseSettings(body []byte) (*settings, error) {
 	}
 	if s.Version != 1 {
 		return nil, fmt.Errorf("policy: version %d, this agent reads version 1", s.Version)
+	}
+	if s.User != "" {
+		return nil, fmt.Errorf("policy: of %q, where that of the machine must be", cut(s.User, 80))
 	}
 	for name, v := range map[string]int64{"keepAliveSeconds": s.KeepAliveSeconds, "policyPollSeconds": s.PolicyPollSeconds} {
 		if v != 0 && (v < minSeconds || v > maxSeconds) {
@@ -108,6 +112,7 @@ type policyStore struct {
 	mu      sync.Mutex
 	tag     string
 	what    *settings
+	sure    bool          // what is what the site said last, if only that there is none
 	proofs  [][]byte      // of the tasks, nil without them
 	changed chan struct{} // closed when another policy is in force
 }
@@ -123,7 +128,7 @@ func (p *policyStore) load(path string, id *credentials) error {
 	}
 	tag, s, err := p.check(signed)
 	if err == nil {
-		p.tag, p.what = tag, s
+		p.tag, p.what, p.sure = tag, s, true
 		p.proofs = p.loadProofs(tag)
 	}
 	return err
@@ -161,10 +166,29 @@ func (p *policyStore) put(signed []byte, tag string, proofs *wire.PolicyProofs) 
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.tag, p.what, p.proofs = real, s, proofs.Proofs
+	p.tag, p.what, p.proofs, p.sure = real, s, proofs.Proofs, true
 	close(p.changed)
 	p.changed = make(chan struct{})
 	return nil
+}
+
+// none takes in that the site has no policy for this device.
+func (p *policyStore) none() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.sure {
+		p.sure = true
+		close(p.changed)
+		p.changed = make(chan struct{})
+	}
+}
+
+// isSure tells whether it is known what the policy says: not on a machine that is
+// new, or whose stored policy cannot be read, until the site has answered.
+func (p *policyStore) isSure() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sure
 }
 
 // next returns a channel that is closed when another policy is in force.
@@ -221,6 +245,7 @@ type transfer struct {
 	signed []byte
 	proofs *wire.PolicyProofs // that came before, or nil
 	done   chan struct{}
+	fence  uint64 // nobody waits any more: no answer comes behind that of this keep-alive; 0: somebody does
 }
 
 // policyPart takes one chunk. Chunks that nobody asked for are ignored.
@@ -245,10 +270,15 @@ func (s *session) policyPart(m *wire.Policy) error {
 		t.next++
 	}
 	if t.next > t.of {
-		s.transfer = nil
-		close(t.done)
+		s.endTransfer()
 	}
 	return nil
+}
+
+// endTransfer makes room for the next one; the caller holds mu.
+func (s *session) endTransfer() {
+	close(s.transfer.done)
+	s.transfer = nil
 }
 
 // policyProofs takes what comes before a policy that lists tasks.
@@ -264,19 +294,74 @@ func (s *session) policyProofs(m *wire.PolicyProofs) {
 // it.
 func (s *session) request(ctx context.Context, etag, user string) (*transfer, error) {
 	t := &transfer{next: 1, done: make(chan struct{})}
-	s.mu.Lock()
-	s.transfer = t
-	s.mu.Unlock()
+	for before := s.begin(t); before != nil; before = s.begin(t) {
+		if err := s.await(ctx, before); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.send(&wire.PolicyRequest{ETag: etag, User: user}); err != nil {
 		return nil, err
 	}
+	err := s.await(ctx, t)
+	if err != nil {
+		s.leave(t)
+		return nil, err
+	}
+	return t, nil
+}
+
+// begin makes t the transfer under way, or returns the one that is: its answer may
+// come yet, and must not be taken for that of another request.
+func (s *session) begin(t *transfer) (before *transfer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.transfer == nil {
+		s.transfer = t
+		return nil
+	}
+	return s.transfer
+}
+
+func (s *session) await(ctx context.Context, t *transfer) error {
 	select {
 	case <-t.done:
-		return t, nil
+		return nil
 	case <-s.done:
-		return nil, errSessionEnded
+		return errSessionEnded
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
+	}
+}
+
+// leave gives up waiting for a transfer. It ends with its answer, or, for there may
+// be none, with that to a keep-alive: a listener answers in order.
+func (s *session) leave(t *transfer) {
+	s.mu.Lock()
+	left := s.transfer == t
+	if left {
+		t.fence = s.asks + 1
+	}
+	s.mu.Unlock()
+	if left {
+		s.ask(&wire.KeepAlive{}) // fails only if the session has ended
+	}
+}
+
+// ask sends a keep-alive.
+func (s *session) ask(m *wire.KeepAlive) error {
+	s.mu.Lock()
+	s.asks++
+	s.mu.Unlock()
+	return s.send(m)
+}
+
+// answered counts the answers to keep-alives.
+func (s *session) answered() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answers++
+	if t := s.transfer; t != nil && t.fence > 0 && s.answers >= t.fence {
+		s.endTransfer()
 	}
 }
 
@@ -324,6 +409,7 @@ func (a *Agent) apply(s *session, t *transfer) (string, error) {
 	tag := a.policy.known()
 	switch {
 	case t.of == 0 && tag == "":
+		a.policy.none()
 		return "the site has no policy for this device", nil
 	case t.of == 0 || t.etag == tag:
 		a.takeFromPolicy(false)
@@ -358,7 +444,7 @@ func (a *Agent) pollPolicy() {
 	if !a.policy.polling.TryLock() {
 		return
 	}
-	a.working.Go(func() {
+	begun := a.beside(func() {
 		defer a.policy.polling.Unlock()
 		ctx, cancel := context.WithTimeout(a.work, 5*time.Minute)
 		defer cancel()
@@ -370,6 +456,9 @@ func (a *Agent) pollPolicy() {
 			a.cfg.Log.Warn("fetch policy", "err", err)
 		}
 	})
+	if !begun {
+		a.policy.polling.Unlock()
+	}
 }
 
 // session returns a session that has not ended, for which it waits.

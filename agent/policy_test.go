@@ -239,3 +239,56 @@ func TestDiscoveryIsAcknowledgedBeforeItsEnd(t *testing.T) {
 		}
 	})
 }
+
+// An answer that comes when nobody waits for it any more is not taken for that to
+// the next request; and if none comes, the next request is made all the same.
+func TestLateAnswerIsNotTheNextOnes(t *testing.T) {
+	for name, answered := range map[string]bool{"answered late": true, "not answered": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSite(t, 0)
+				a := s.start(s.device(), s.config())
+				p := s.accept().welcome()
+				settle() // the first poll is answered
+				hasPolicy(t, p)
+				asked := 0
+				p.publish(`{"version":1,"keepAliveSeconds":60}`)
+				p.mu.Lock()
+				answer := p.policyF
+				p.policyF = func(m *wire.PolicyRequest) [][]byte {
+					if asked++; asked > 1 {
+						return answer(m)
+					}
+					time.Sleep(5 * time.Second) // as a listener that asks the site does, or one that is busy
+					if !answered {
+						return noAnswer
+					}
+					return nil
+				}
+				p.mu.Unlock()
+				first := s.order("policy.machine", func(t *task.Task) { t.RunTimeout = time.Second })
+				p.send(first)
+				time.Sleep(2 * time.Second)
+				second := s.order("policy.machine", nil)
+				p.send(second)
+				p.expect(operationOf(first), task.Delivered, task.Running, task.TimedOut)
+				if r := p.expect(operationOf(second), task.Delivered, task.Running, task.Succeeded); !strings.Contains(r.Detail, "applied") {
+					t.Errorf("%q", r.Detail)
+				}
+				if asked != 2 || a.policy.settings().keepAlive() != time.Minute {
+					t.Errorf("asked %d times, keep-alive %s", asked, a.policy.settings().keepAlive())
+				}
+			})
+		})
+	}
+}
+
+// A person's policy is signed by the same key and says nothing of windows: it must
+// not take the place of the machine's, whoever hands it out.
+func TestPolicyOfAPersonIsNotTheMachines(t *testing.T) {
+	for _, body := range []string{`{"version":1,"user":"ann","settings":{}}`, `{"version":1,"user":"*"}`} {
+		if _, err := parseSettings([]byte(body)); err == nil || !strings.Contains(err.Error(), "of the machine") {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -457,5 +458,24 @@ func BenchmarkRecord(b *testing.B) {
 		if err := r.Append(true, e[0], e[1]); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// A task that is in hand and not on record yet is listed too: only of what is listed
+// a listener hands out the cancel.
+func TestOpenListsWhatIsNotOnRecordYet(t *testing.T) {
+	l := must(openLedger(&memoryRecord{}))
+	fresh, ended, cut := task.NewRandomID(), task.NewRandomID(), task.NewRandomID()
+	for id, states := range map[task.ID][]task.State{ended: {task.Running, task.Succeeded}, cut: {task.Running}} {
+		for _, st := range states {
+			e := Entry{Act: Reached, Result: task.Result{Operation: id, Attempt: 1, State: st}}
+			if err := l.reach(time.Time{}, true, e); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	ids, _ := l.open(map[task.ID]bool{fresh: true, ended: true})
+	if len(ids) != 2 || !slices.Contains(ids, fresh) || !slices.Contains(ids, cut) {
+		t.Errorf("%v, want %s and %s", ids, fresh, cut)
 	}
 }

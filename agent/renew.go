@@ -48,6 +48,7 @@ type wallet struct {
 	next    proof             // no certificate: there is none
 	asked   *ecdsa.PrivateKey // nil: nothing is asked for
 	early   float64           // of the spread, this device's share
+	doubted bool              // the last request was refused: the key of the join proves the next
 	turn    int               // odd: the one in use is shown, for the new one was not taken
 	renewed time.Time         // when a certificate came last, monotonic
 }
@@ -115,11 +116,11 @@ func readProof(path string, c *credentials) (proof, error) {
 }
 
 // newest is the certificate that came last; the caller holds mu.
-func (w *wallet) newest() *x509.Certificate {
+func (w *wallet) newest() proof {
 	if w.next.cert != nil {
-		return w.next.cert
+		return w.next
 	}
-	return w.current.cert
+	return w.current
 }
 
 // show returns the certificate for a connection: the new one, unless it is the
@@ -166,7 +167,7 @@ func (w *wallet) taken() error {
 func (w *wallet) due(now time.Time) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	c := w.newest()
+	c := w.newest().cert
 	life := c.NotAfter.Sub(c.NotBefore)
 	at := c.NotBefore.Add(life/3*2 + time.Duration(w.early*float64(life/renewSpread)))
 	return at.Sub(now)
@@ -175,7 +176,7 @@ func (w *wallet) due(now time.Time) time.Duration {
 func (w *wallet) expired(now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return now.After(w.newest().NotAfter)
+	return now.After(w.newest().cert.NotAfter)
 }
 
 // request returns a certificate request for a key that is stored: as long as no
@@ -196,6 +197,36 @@ func (w *wallet) request() ([]byte, error) {
 		return nil, fmt.Errorf("make certificate request: %w", err)
 	}
 	return csr, nil
+}
+
+// renewal is the request for a new certificate, with the proof that this device
+// asks: by the key of its newest certificate. If that was refused the key of the
+// join proves the next, and so in turn: a site that was restored from a copy may
+// know that one alone.
+func (c *credentials) renewal() (*wire.Renew, error) {
+	csr, err := c.own.request()
+	if err != nil {
+		return nil, err
+	}
+	w := &c.own
+	w.mu.Lock()
+	key := w.newest().key
+	if w.doubted {
+		key = c.joined.key
+	}
+	w.mu.Unlock()
+	m := &wire.Renew{CSR: csr}
+	if err := m.Prove(key, c.Site, c.Device); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// doubt says that the site refused what renewal returned.
+func (w *wallet) doubt() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.doubted = !w.doubted
 }
 
 // put checks and stores the certificate that was asked for. One that nobody asked
@@ -221,7 +252,7 @@ func (w *wallet) put(der []byte, c *credentials) (*x509.Certificate, error) {
 	if err := writeDurable(filepath.Join(w.dir, nextFile), b); err != nil {
 		return nil, err
 	}
-	w.next, w.turn, w.renewed = p, 0, time.Now()
+	w.next, w.turn, w.doubted, w.renewed = p, 0, false, time.Now()
 	w.forgetAsked()
 	return p.cert, nil
 }
@@ -242,10 +273,10 @@ func (s *session) renew() time.Duration {
 	if wait := s.a.id.own.due(s.a.now()); wait > 0 {
 		return min(wait, renewCheck)
 	}
-	csr, err := s.a.id.own.request()
+	m, err := s.a.id.renewal()
 	if err == nil {
 		s.a.cfg.Log.Debug("ask for a new certificate")
-		err = s.send(&wire.Renew{CSR: csr})
+		err = s.send(m)
 	}
 	if err != nil {
 		s.a.cfg.Log.Error("certificate is not renewed", "err", err)
@@ -257,6 +288,7 @@ func (s *session) renew() time.Duration {
 // certificate in use goes on, and the agent asks again.
 func (s *session) renewed(m *wire.Renewed) {
 	if len(m.Certificate) == 0 {
+		s.a.id.own.doubt()
 		s.a.notRenewed(fmt.Errorf("renew certificate: the site refuses: %s", cut(m.Reason, wire.MaxText)))
 		return
 	}
@@ -299,14 +331,14 @@ func (a *Agent) revive(ctx context.Context) error {
 	if recent || !w.expired(a.now()) {
 		return nil
 	}
-	csr, err := w.request()
+	m, err := a.id.renewal()
 	if err != nil {
 		return err
 	}
 	err = errors.New("certificate has expired, and no HTTPS port of the site is known: join again")
 	for _, address := range a.httpsAddresses() {
 		var reply *wire.RenewReply
-		if reply, err = a.postRenew(ctx, address, csr); err == nil {
+		if reply, err = a.postRenew(ctx, address, m); err == nil {
 			if err = a.takeRings(reply.Rings); err == nil {
 				err = a.putCertificate(reply.Certificate)
 			}
@@ -316,6 +348,9 @@ func (a *Agent) revive(ctx context.Context) error {
 		}
 	}
 	if err != nil {
+		if no := (*wire.JoinError)(nil); errors.As(err, &no) && !errors.Is(err, ErrUnreachable) {
+			w.doubt()
+		}
 		return fmt.Errorf("renew expired certificate: %w", err)
 	}
 	return nil
@@ -336,10 +371,10 @@ func (a *Agent) takeRings(rings [][]byte) error {
 	return nil
 }
 
-func (a *Agent) postRenew(ctx context.Context, address string, csr []byte) (*wire.RenewReply, error) {
+func (a *Agent) postRenew(ctx context.Context, address string, m *wire.Renew) (*wire.RenewReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
-	body, err := json.Marshal(wire.RenewRequest{CSR: csr})
+	body, err := json.Marshal(wire.RenewRequest{CSR: m.CSR, Proof: m.Proof})
 	if err != nil {
 		return nil, err
 	}
@@ -395,5 +430,5 @@ const maxReply = 16 << 20
 func (w *wallet) expires() time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.newest().NotAfter
+	return w.newest().cert.NotAfter
 }

@@ -53,9 +53,15 @@ func there(dir, name string) bool {
 // asked waits for the next request for a certificate.
 func (p *peer) asked() []byte {
 	p.s.t.Helper()
+	return p.request().CSR
+}
+
+// request is asked, with the proof.
+func (p *peer) request() *wire.Renew {
+	p.s.t.Helper()
 	select {
-	case csr := <-p.renews:
-		return csr
+	case m := <-p.renews:
+		return m
 	case <-time.After(14 * day):
 		p.s.t.Fatal("no certificate is asked for")
 		return nil
@@ -125,6 +131,49 @@ func TestRenewalAsksAgain(t *testing.T) {
 		s.start(dir, s.config())
 		p = s.accept().welcome()
 		same(p, "after a restart")
+	})
+}
+
+// provenBy waits for the next request and fails unless that key proves it.
+func (p *peer) provenBy(key any, when string) *wire.Renew {
+	p.s.t.Helper()
+	m := p.request()
+	if !m.ProvenBy(key.(*ecdsa.PublicKey), p.s.id.Site, p.s.id.Device) {
+		p.s.t.Errorf("%s: not proven by the key that it should be", when)
+	}
+	return m
+}
+
+// The newest certificate's key proves who asks; if that is refused the key of the
+// join does, and in turn, until a certificate comes.
+func TestRenewalIsProven(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, 0)
+		s.ca = s.certify(&x509.Certificate{Subject: s.ca.Subject, IsCA: true, BasicConstraintsValid: true,
+			KeyUsage: x509.KeyUsageCertSign, NotAfter: s.now().Add(365 * day)}, &s.caKey.PublicKey, nil)
+		dir := s.device()
+		s.start(dir, s.config())
+		p := s.accept().welcome()
+		joined := p.shown
+		m := p.provenBy(joined.PublicKey, "at first")
+		der := s.renewal(m.CSR, nil)
+		renewed := must(x509.ParseCertificate(der))
+		s.born = map[string]*x509.Certificate{string(renewed.RawSubjectPublicKeyInfo): joined}
+		p.send(&wire.Renewed{Certificate: der})
+		p.provenBy(renewed.PublicKey, "before the new certificate was shown")
+		p.drop()
+		p = s.accept().welcome()
+		p.provenBy(renewed.PublicKey, "when the answer was lost")
+		p.send(&wire.Renewed{Reason: "the site does not know the key"})
+		p.provenBy(joined.PublicKey, "after a refusal")
+		p.provenBy(joined.PublicKey, "without an answer to that")
+		p.send(&wire.Renewed{Reason: "the device is blocked"})
+		p.provenBy(renewed.PublicKey, "after another refusal")
+		p.send(&wire.Renewed{Reason: "the site does not know the key"})
+		m = p.provenBy(joined.PublicKey, "after a third")
+		der = s.renewal(m.CSR, nil)
+		p.send(&wire.Renewed{Certificate: der})
+		p.provenBy(must(x509.ParseCertificate(der)).PublicKey, "after the next certificate")
 	})
 }
 
@@ -324,7 +373,8 @@ func (h handed) Close() error   { return nil }
 func (h handed) Addr() net.Addr { return &net.TCPAddr{} }
 
 // A machine that was off until its certificate had ended renews it over HTTPS,
-// with rings that it missed, and connects.
+// with rings that it missed, and connects. If the site does not know the key of its
+// newest certificate, that of the join proves who asks.
 func TestExpiredCertificateIsRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, 0)
@@ -337,22 +387,37 @@ func TestExpiredCertificateIsRenewed(t *testing.T) {
 		if err := storeIdentity(dir, reply); err != nil {
 			t.Fatal(err)
 		}
+		c := must(loadCredentials(dir))
+		ended := must(c.own.put(s.renewal(must(c.own.request()), nil), c))
+		newest := ended.PublicKey.(*ecdsa.PublicKey)
+		proves := []*ecdsa.PublicKey{newest, newest, &key.PublicKey}
 		time.Sleep(30 * day)
 		rings := s.rings(3)
 		web := make(handed, 16)
 		posts := 0
 		mux := http.NewServeMux()
 		mux.HandleFunc("POST "+wire.RenewPath, func(w http.ResponseWriter, r *http.Request) {
-			if posts++; posts == 1 {
-				http.Error(w, "later", http.StatusServiceUnavailable)
+			if posts++; posts > len(proves) {
+				t.Error("another request")
 				return
-			}
-			if !bytes.Equal(r.TLS.PeerCertificates[0].Raw, reply.Certificate) {
-				t.Error("another certificate is shown")
 			}
 			var q wire.RenewRequest
 			if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
 				t.Error(err)
+			}
+			if m := (wire.Renew{CSR: q.CSR, Proof: q.Proof}); !m.ProvenBy(proves[posts-1], s.id.Site, s.id.Device) {
+				t.Errorf("request %d is not proven by the key that it should be", posts)
+			}
+			if shown := r.TLS.PeerCertificates[0].Raw; !bytes.Equal(shown, reply.Certificate) && !bytes.Equal(shown, ended.Raw) {
+				t.Error("another certificate is shown")
+			}
+			switch posts {
+			case 1:
+				http.Error(w, "later", http.StatusServiceUnavailable)
+				return
+			case 2:
+				http.Error(w, "no such key", http.StatusForbidden)
+				return
 			}
 			json.NewEncoder(w).Encode(wire.RenewReply{Certificate: s.renewal(q.CSR, nil), Rings: rings})
 		})
@@ -384,7 +449,7 @@ func TestExpiredCertificateIsRenewed(t *testing.T) {
 			}
 			p = got
 		}
-		if p.SignIn.Keyring != 3 || bytes.Equal(p.shown.Raw, reply.Certificate) || posts != 2 {
+		if p.SignIn.Keyring != 3 || bytes.Equal(p.shown.Raw, reply.Certificate) || bytes.Equal(p.shown.Raw, ended.Raw) || posts != 3 {
 			t.Errorf("came with ring %d after %d requests", p.SignIn.Keyring, posts)
 		}
 		p.welcome()

@@ -42,6 +42,8 @@ type session struct {
 	transfer  *transfer // policy under way
 	inventory map[uint64]chan struct{}
 	asked     time.Time // when a beacon was asked for
+	asks      uint64    // keep-alives sent
+	answers   uint64    // and answered
 }
 
 // attach makes s the session that results go to.
@@ -49,7 +51,6 @@ func (a *Agent) attach(s *session, w way) {
 	a.cfg.Log.Info("connected", "listener", s.welcome.Listener, "address", w.address, "carrier", w.carrier, "keep-alive", s.keepAlive())
 	a.status.update(func(st *Status) { st.online(w, &a.footing, s.welcome.Listener, time.Now(), s.keepAlive()) })
 	a.mu.Lock()
-	a.dropped = false
 	a.current.Store(s)
 	close(a.joined)
 	a.joined = make(chan struct{})
@@ -85,6 +86,9 @@ func (s *session) greet(ctx context.Context) (*wire.Close, error) {
 	stop := context.AfterFunc(ctx, func() { s.conn.Close() })
 	defer stop()
 	hello := &wire.SignIn{Version: wire.Version, Agent: s.a.cfg.Version, Nonce: s.a.clock.ask(), Keyring: s.a.id.keys.Load().number}
+	s.a.mu.Lock()
+	s.a.dropped = false // what is dropped from here on may not come again with this sign-in
+	s.a.mu.Unlock()
 	open, pending := s.a.ledger.open(s.a.holding())
 	hello.Open, hello.Pending = open, uint32(pending)
 	if err := s.write(hello); err != nil {
@@ -291,7 +295,7 @@ func (s *session) loop(ctx context.Context) error {
 				unanswered = true
 			}
 			s.a.begin(s)
-			if err := s.send(&wire.KeepAlive{}); err != nil {
+			if err := s.ask(&wire.KeepAlive{}); err != nil {
 				return err
 			}
 		case <-poll.C:
@@ -340,6 +344,7 @@ func (s *session) take(m wire.Message) error {
 	case *wire.Cancel:
 		s.a.cancel(m.Signed)
 	case *wire.KeepAliveAck:
+		s.answered()
 		select {
 		case s.heard <- struct{}{}:
 		default:
@@ -376,6 +381,6 @@ func (s *session) askTime() {
 	}
 	s.mu.Unlock()
 	if !recent {
-		s.send(&wire.KeepAlive{Nonce: s.a.clock.ask()}) // fails only if the session has ended
+		s.ask(&wire.KeepAlive{Nonce: s.a.clock.ask()}) // fails only if the session has ended
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/bugle-fleet/bugle/agent/action"
 	"github.com/bugle-fleet/bugle/listener/wire"
 )
 
@@ -339,4 +340,37 @@ func TestStatus(t *testing.T) {
 	if _, err := ReadStatus(t.TempDir()); !errors.Is(err, ErrNotJoined) {
 		t.Errorf("empty folder: %v", err)
 	}
+}
+
+// A task that is dropped while a sign-in is under way comes again all the same: with
+// another one.
+func TestDroppedWhileSigningIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, n := newSite(t, 0), &count{}
+		cfg := s.config()
+		cfg.Actions = []action.Description{n.kind("test.once", false)}
+		a := s.start(s.device(), cfg)
+		p := s.accept() // what the agent has in hand is said
+		a.mu.Lock()
+		a.drop()
+		a.mu.Unlock()
+		p.welcome()
+		m := s.order("test.once", nil)
+		p.send(m)
+		select {
+		case <-p.done:
+		case <-time.After(time.Hour):
+			t.Fatal("no other sign-in")
+		}
+		p = s.accept().welcome()
+		settle()
+		if n.n.Load() != 1 {
+			t.Errorf("started %d times", n.n.Load())
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.dropped {
+			t.Error("it would never be quiet again")
+		}
+	})
 }

@@ -171,7 +171,7 @@ type peer struct {
 	SignIn *wire.SignIn
 	key    []byte
 	shown  *x509.Certificate // the agent's
-	renews chan []byte       // requests for a certificate
+	renews chan *wire.Renew  // requests for a certificate
 
 	results chan *wire.Result
 	alive   chan *wire.KeepAlive // keep-alives without a nonce
@@ -221,7 +221,7 @@ func (s *site) handshake(c net.Conn, cert tls.Certificate) (*peer, error) {
 	}
 	p := &peer{s: s, conn: conn, in: bufio.NewReader(conn), acks: true,
 		out: make(chan wire.Message, 1024), results: make(chan *wire.Result, 8192), alive: make(chan *wire.KeepAlive, 8192),
-		facts: make(chan *wire.Inventory, 16), renews: make(chan []byte, 64), bye: make(chan struct{}), done: make(chan struct{})}
+		facts: make(chan *wire.Inventory, 16), renews: make(chan *wire.Renew, 64), bye: make(chan struct{}), done: make(chan struct{})}
 	leaf := conn.ConnectionState().PeerCertificates[0]
 	if id, err := wire.IdentityOf(leaf); err != nil || id != s.id {
 		return nil, fmt.Errorf("agent is %v: %v", id, err)
@@ -317,6 +317,9 @@ func (p *peer) take(m wire.Message) {
 		if p.policyF != nil {
 			chunks = p.policyF(m)
 		}
+		if len(chunks) == 1 && chunks[0] == nil { // noAnswer
+			return
+		}
 		if len(chunks) > 0 && p.proofs != nil {
 			p.send(&wire.PolicyProofs{ETag: p.etag, Proofs: p.proofs})
 		}
@@ -333,7 +336,7 @@ func (p *peer) take(m wire.Message) {
 		close(p.bye)
 	case *wire.Renew:
 		select {
-		case p.renews <- m.CSR:
+		case p.renews <- m:
 		default: // nobody looks
 		}
 	}
@@ -533,3 +536,6 @@ func (r *memoryRecord) fault(append bool) fault {
 }
 
 func (r *memoryRecord) Close() error { return nil }
+
+// noAnswer is what a policyF returns that cannot answer.
+var noAnswer = [][]byte{nil}

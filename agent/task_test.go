@@ -46,6 +46,7 @@ func TestTaskRunsOnceAndIsAnsweredFromTheRecord(t *testing.T) {
 		p := s.accept().welcome()
 		p.send(m)
 		p.expect(id, task.Delivered, task.Running, task.Succeeded)
+		settle()  // else it may be in hand still, and is not answered again
 		p.send(m) // twice on one connection
 		p.expect(id, task.Succeeded)
 		p.drop()

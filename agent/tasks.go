@@ -205,8 +205,8 @@ func (a *Agent) freshTime(ctx context.Context) bool {
 	}
 }
 
-// begin is what a new session starts with: ends that an earlier stop made, and
-// all results that wait. It is called again with every keep-alive, for the disk
+// begin is what a new session starts with: ends that an earlier stop made or a
+// deadline since, and all results that wait. It is called again with every keep-alive, for the disk
 // may have failed or an acknowledgement may be missing.
 func (a *Agent) begin(s *session) {
 	if ends := a.interrupted; len(ends) > 0 {
@@ -222,5 +222,6 @@ func (a *Agent) begin(s *session) {
 		}
 	}
 	a.recordCancels()
+	a.endOverdue()
 	s.report()
 }

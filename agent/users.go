@@ -158,10 +158,15 @@ func (a *Agent) fetchUserPolicies(ctx context.Context, user string) (string, err
 		}
 	}
 	var changed, none int
+	var wrong error // with one of them, which is nothing to the others
 	for _, name := range names {
 		what, err := a.fetchUser(ctx, name)
+		if ctx.Err() != nil {
+			return "", fmt.Errorf("policy of %s: %w", name, ctx.Err())
+		}
 		if err != nil {
-			return "", fmt.Errorf("policy of %s: %w", name, err)
+			wrong = errors.Join(wrong, fmt.Errorf("policy of %s: %w", name, err))
+			continue
 		}
 		switch what {
 		case userChanged:
@@ -171,6 +176,9 @@ func (a *Agent) fetchUserPolicies(ctx context.Context, user string) (string, err
 		}
 	}
 	a.forgetUsers()
+	if wrong != nil {
+		return "", wrong
+	}
 	return fmt.Sprintf("%d people signed in, %d policies changed, %d have none", len(names), changed, none), nil
 }
 

@@ -365,3 +365,24 @@ func TestVerbose(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 	})
 }
+
+// What is wrong with the policy of one person is nothing to the others.
+func TestOnePersonsPolicyDoesNotHoldUpOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, who := newSite(t, 0), &roll{}
+		cfg := s.config()
+		cfg.Users = who.read
+		who.set("ann", "bob")
+		dir := s.device()
+		a := s.start(dir, cfg)
+		p := s.accept()
+		p.publishPeople(map[string][]byte{"ann": s.personal("eve", "red"), "bob": s.personal("bob", "blue")})
+		p.welcome()
+		if _, err := (host{a.Agent}).FetchUserPolicy(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "policy of ann") {
+			t.Errorf("error %v", err)
+		}
+		if got := kept(dir); !slices.Equal(got, []string{"bob.policy"}) {
+			t.Errorf("kept %v", got)
+		}
+	})
+}

@@ -122,8 +122,6 @@ type Config struct {
 	State string
 	// Logs is the folder of the agent's logs, for logs.collect; may be empty.
 	Logs string
-	// Kinds is the folder of the kinds that administrators add; empty for none.
-	Kinds string
 }
 
 // Table returns the kinds that this machine has, by name. It fails if the

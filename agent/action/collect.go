@@ -78,7 +78,15 @@ func (c *collector) list() ([]string, error) {
 	if c.logs == "" {
 		return nil, nil
 	}
-	entries, err := os.ReadDir(c.logs)
+	// Who named the agent's own folder meant what it leads to: /var is a link on macOS.
+	dir, err := filepath.Abs(c.logs)
+	if err != nil {
+		return nil, fmt.Errorf("list logs: %w", err)
+	}
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real
+	}
+	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -92,7 +100,7 @@ func (c *collector) list() ([]string, error) {
 	var logs []log
 	for _, e := range entries {
 		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && len(logs) < maxLogFiles {
-			logs = append(logs, log{filepath.Join(c.logs, e.Name()), info.ModTime()})
+			logs = append(logs, log{filepath.Join(dir, e.Name()), info.ModTime()})
 		}
 	}
 	slices.SortStableFunc(logs, func(a, b log) int { return b.at.Compare(a.at) })
@@ -112,7 +120,9 @@ func (c *collector) collect(ctx context.Context, req Request, files []string, mo
 	if err != nil {
 		return failed(fmt.Errorf("make archive of logs: %w", err))
 	}
-	defer os.Remove(f.Name())
+	if os.Remove(f.Name()) != nil { // not before it is closed, says Windows
+		defer os.Remove(f.Name())
+	}
 	defer f.Close()
 	a := &logArchive{file: f, most: most}
 	for _, name := range files {

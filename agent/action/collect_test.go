@@ -181,3 +181,55 @@ func TestPolicyOfPeople(t *testing.T) {
 		}
 	}
 }
+
+// A crash while logs are sent must not leave the archive behind: nobody would look
+// for it.
+func TestArchiveOfLogsHasNoNameWhileItIsSent(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there a file keeps its name while it is open")
+	}
+	dir := realDir(t)
+	write(t, filepath.Join(dir, "logs", "agent.log"), "new")
+	state := filepath.Join(dir, "state")
+	table := newFake(t, runtime.GOOS).table(t, Config{Logs: filepath.Join(dir, "logs"), State: state})
+	var left []os.DirEntry
+	h := &watchingHost{fakeHost: &fakeHost{}, onUpload: func() { left, _ = os.ReadDir(state) }}
+	req := h.request(`{}`)
+	req.Host, req.Operation = h, task.NewID(time.Now())
+	if o := table["logs.collect"].Action.Run(context.Background(), req); o.State != task.Succeeded {
+		t.Fatalf("%+v", o)
+	}
+	if len(left) != 0 {
+		t.Errorf("%v is left if the agent is killed", left)
+	}
+}
+
+// A watchingHost tells of an upload.
+type watchingHost struct {
+	*fakeHost
+	onUpload func()
+}
+
+func (h *watchingHost) Upload(ctx context.Context, op task.ID, body io.ReaderAt, size int64, sum Digest) error {
+	h.onUpload()
+	return h.fakeHost.Upload(ctx, op, body, size, sum)
+}
+
+// The folder of the agent may be reached by a link, as /var on macOS is one.
+func TestOwnLogsBehindALink(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a link needs a privilege there")
+	}
+	dir := realDir(t)
+	write(t, filepath.Join(dir, "real", "logs", "agent.log"), "new")
+	if err := os.Symlink(filepath.Join(dir, "real"), filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	table := newFake(t, runtime.GOOS).table(t, Config{Logs: filepath.Join(dir, "link", "logs"), State: filepath.Join(dir, "state")})
+	h := &fakeHost{}
+	req := h.request(`{}`)
+	req.Operation = task.NewID(time.Now())
+	if o := table["logs.collect"].Action.Run(context.Background(), req); o.State != task.Succeeded {
+		t.Errorf("%+v", o)
+	}
+}

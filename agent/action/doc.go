@@ -64,14 +64,14 @@
 //
 // # Kinds of administrators
 //
-// NAME.json in [Config.Kinds] makes the executable NAME beside it the kind
+// NAME.json in the folder that [Find] is given makes the executable NAME beside it the kind
 // command.NAME. The manifest is version 1:
 //
 //	version         1
 //	about           for people
 //	class           normal (default), intrusive or barrier
 //	timeoutSeconds  how long it may run, default 3600, at most 86400; a task may say less
-//	atLeastOnce     it may start again after a crash of the agent
+//	atLeastOnce     it may start again after a crash of the agent; not for a barrier
 //	parameters      a schema of its parameters (package schema); without one there are none
 //
 // The folder, the manifest and the executable must belong to root, or to whoever runs

@@ -2,12 +2,14 @@ package action
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 )
 
 // openFolder opens a folder by its full path, none of whose parts is a link, not
@@ -69,6 +71,30 @@ func syncFolder(dir string) error {
 		err = cerr
 	}
 	return err
+}
+
+// syncRoot makes the names in an open folder durable, where its file system can.
+func syncRoot(dir *os.Root) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	f, err := dir.Open(".")
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+		err = nil
+	}
+	return errors.Join(err, f.Close())
+}
+
+// makeFolder makes a folder if it is not there, and makes its name durable.
+func makeFolder(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(dir))
 }
 
 // A readWhile reads as long as its context lasts.

@@ -68,6 +68,8 @@ func parseManifest(text []byte) (*manifest, error) {
 		return nil, fmt.Errorf("class %q is not normal, intrusive or barrier", cut(m.Class, 80))
 	case m.Timeout < 0 || m.Timeout > int64(maxOwnTime/time.Second):
 		return nil, fmt.Errorf("timeoutSeconds %d is not between 0 and %d", m.Timeout, maxOwnTime/time.Second)
+	case m.class == Barrier && m.AtLeastOnce:
+		return nil, errors.New("a barrier starts once: one that restarts the machine would start again after each boot")
 	case len(m.About) > maxAbout:
 		return nil, fmt.Errorf("about has %d bytes, at most %d are taken", len(m.About), maxAbout)
 	}
@@ -106,6 +108,7 @@ func find(dir, kind string, run func(context.Context, command) (ending, error)) 
 		d.Action = Func(func(context.Context, Request) Outcome { return failed(err) })
 		return d, true
 	}
+	c.class = m.class
 	d.Class, d.AtLeastOnce, d.Timeout, d.Action = m.class, m.AtLeastOnce, m.limit, Func(c.run)
 	return d, true
 }
@@ -114,6 +117,7 @@ func find(dir, kind string, run func(context.Context, command) (ending, error)) 
 // on Windows), and DIR/NAME.json its manifest.
 type ownKind struct {
 	dir, name string
+	class     Class // by which it waited
 	exec      func(context.Context, command) (ending, error)
 }
 
@@ -212,6 +216,9 @@ func (c *ownKind) run(ctx context.Context, req Request) Outcome {
 	m, err := c.manifest()
 	if err != nil {
 		return failed(fmt.Errorf("use kind %s: %w", req.Kind, err))
+	}
+	if m.class != c.class { // it did not wait for what this one must
+		return failed(fmt.Errorf("use kind %s: its class was changed while the task waited", req.Kind))
 	}
 	params, err := m.params(req.Params)
 	if err != nil {

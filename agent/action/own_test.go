@@ -248,3 +248,26 @@ func FuzzLists(f *testing.F) {
 		}
 	})
 }
+
+// An own kind that restarts the machine would do so after every boot.
+func TestBarrierIsNotStartedAgain(t *testing.T) {
+	if _, err := parseManifest([]byte(`{"version":1,"class":"barrier","atLeastOnce":true}`)); err == nil || !strings.Contains(err.Error(), "starts once") {
+		t.Errorf("error %v", err)
+	}
+	if m, err := parseManifest([]byte(`{"version":1,"class":"barrier"}`)); err != nil || m.class != Barrier {
+		t.Errorf("%+v %v", m, err)
+	}
+}
+
+// A task that waited as one class does not run as another.
+func TestClassThatChangesMeanwhile(t *testing.T) {
+	dir := realDir(t)
+	own(t, dir, "x", `{"version":1}`, "echo ran")
+	d, _ := Find(dir, "command.x")
+	own(t, dir, "x", `{"version":1,"class":"intrusive"}`, "echo ran")
+	req := (&fakeHost{}).request("")
+	req.Kind = d.Kind
+	if o := d.Action.Run(context.Background(), req); o.State != task.Failed || !strings.Contains(o.Detail, "class was changed") {
+		t.Errorf("%+v", o)
+	}
+}

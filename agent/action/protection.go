@@ -157,7 +157,7 @@ func (p *protection) change(edit func(*rules)) error {
 	if err != nil {
 		return fmt.Errorf("keep what holds of threats: %w", err)
 	}
-	if err := os.MkdirAll(p.dir, 0o700); err != nil {
+	if err := makeFolder(p.dir); err != nil {
 		return fmt.Errorf("keep what holds of threats: %w", err)
 	}
 	if err := writeDurable(filepath.Join(p.dir, rulesFile), append(b, '\n')); err != nil {

@@ -118,7 +118,7 @@ func (p *protection) quarantine(ctx context.Context, s *suspect, threat string, 
 		return errNoState
 	}
 	dir := filepath.Join(p.dir, quarantineFolder)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := errors.Join(makeFolder(p.dir), makeFolder(dir)); err != nil {
 		return err
 	}
 	n := &note{Path: s.path, Threat: threatKey(threat), SHA256: s.sum.String(), Size: s.info.Size(), At: now.UTC(),
@@ -272,7 +272,7 @@ func (n *note) restore(ctx context.Context) error {
 	if err == nil {
 		err = f.Chmod(fs.FileMode(n.Mode).Perm())
 	}
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err = errors.Join(err, f.Sync(), f.Close(), syncRoot(dir)); err != nil {
 		dir.Remove(base)
 		return err
 	}
