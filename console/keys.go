@@ -137,7 +137,7 @@ func (c *Console) retireKeys(ctx context.Context, in *retireInput) (*out[Written
 		return c.unusedKeys(old)
 	})
 	if err != nil {
-		return nil, c.fail(ctx, "retire the keys", err)
+		return nil, c.failView(ctx, "retire the keys", err)
 	}
 	return answerAt(Written{number}, number)
 }

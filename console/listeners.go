@@ -32,7 +32,8 @@ type ListenerReply struct {
 func (c *Console) listListeners(_ context.Context, _ *struct{}) (*out[ListenerList], error) {
 	list := ListenerList{Items: []ListenerReply{}}
 	for _, l := range c.cfg.Authority.Listeners() {
-		r := ListenerReply{Name: l.Name, Epoch: l.Epoch, Own: l.Own, TCP: l.TCP, HTTPS: l.HTTPS, Revoked: l.Revoked}
+		r := ListenerReply{Name: l.Name, Epoch: l.Epoch, Own: l.Own, Revoked: l.Revoked,
+			TCP: append([]string{}, l.TCP...), HTTPS: append([]string{}, l.HTTPS...)} // never null
 		if l.Scope != nil {
 			n := l.Scope.GetCardinality()
 			r.Scope = &n

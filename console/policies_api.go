@@ -141,8 +141,12 @@ func (c *Console) writePolicy(ctx context.Context, key onceKey, p *event.PolicyC
 		if err := c.cfg.Writes.check(key); err != nil {
 			return err
 		}
-		if p.User != "" && len(p.Body) > 0 && c.cfg.Policies.full(p.User) {
+		switch {
+		case p.User == "":
+		case len(p.Body) > 0 && c.cfg.Policies.full(p.User):
 			return conflict("%d people have a policy of their own, which is as many as there can be; remove one.", MaxUserPolicies)
+		case len(p.Body) == 0 && c.cfg.Policies.line(p.User).body == nil:
+			return notFound("%q has no policy of their own.", clip(p.User))
 		}
 		return match.check(c.cfg.Policies, p.User)
 	}, e)
@@ -214,9 +218,6 @@ type deleteUserInput struct {
 }
 
 func (c *Console) deleteUserPolicy(ctx context.Context, in *deleteUserInput) (*versioned[UserPolicyReply], error) {
-	if l := c.cfg.Policies.line(in.User); l.body == nil && in.Key == "" {
-		return nil, notFound("%q has no policy of their own.", clip(in.User))
-	}
 	return c.changeUserPolicy(ctx, &putUserInput{in.User, in.IfMatch, in.Key, UserPolicyRequest{Reason: in.Reason}}, nil)
 }
 
@@ -233,12 +234,19 @@ func (c *Console) changeUserPolicy(ctx context.Context, in *putUserInput, body [
 		return nil, err
 	}
 	reply := UserPolicyReply{User: in.User, Settings: json.RawMessage("{}"), Event: number}
-	if body != nil {
-		reply.Settings, reply.From = body, in.User
-	}
 	l, err := c.policyAsOf(ctx, in.User, number)
 	if err != nil {
 		return nil, c.fail(ctx, "read the policy back", err)
+	}
+	counts, of := l, in.User
+	if l.body == nil { // everybody's counts from then on
+		of = Everybody
+		if counts, err = c.policyAsOf(ctx, of, number); err != nil {
+			return nil, c.fail(ctx, "read the policy back", err)
+		}
+	}
+	if counts.body != nil {
+		reply.Settings, reply.From = counts.body, of
 	}
 	reply.Version = l.version
 	return answerVersion(reply, l.version, number), nil

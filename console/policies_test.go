@@ -288,8 +288,17 @@ func TestUserPolicy(t *testing.T) {
 	if r.do("GET", console.PathUserPolicies, nil).ok(&list); len(list.Items) != 2 || list.Items[0].User != "*" || list.Items[1].User != "ann" {
 		t.Errorf("list %+v", list)
 	}
-	r.do("DELETE", ann+"?reason=left", nil).ok(new(console.UserPolicyReply))
+	var left console.UserPolicyReply
+	r.do("DELETE", ann+"?reason=left", nil, "Idempotency-Key", "once").ok(&left)
+	if left.From != "*" || string(left.Settings) != `{"proxy":"all"}` || left.Version != 2 || left.Event != 3 {
+		t.Errorf("what counts now is %+v %s", left, left.Settings)
+	}
 	r.do("DELETE", ann, nil).problem(404)
+	r.do("DELETE", ann, nil, "Idempotency-Key", "another").problem(404)
+	r.do("DELETE", ann+"?reason=left", nil, "Idempotency-Key", "once").ok(new(console.UserPolicyReply)) // its answer was lost
+	if n := r.last().Number; n != 3 {
+		t.Errorf("event %d is the last one", n)
+	}
 	agents("ann", `{"version":1,"user":"ann","settings":{"proxy":"all"}}`)
 	everybody := json.RawMessage(`{"proxy":"all"}`)
 	shows(ann, "", console.UserPolicyReply{User: "ann", Settings: everybody, From: "*", Version: 2, Event: 3})

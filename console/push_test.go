@@ -319,6 +319,9 @@ func TestPushWhileAViewIsBuilt(t *testing.T) {
 	r.join("pc-1")
 	r.fail(projectors.ErrBuilding)
 	r.do("POST", console.PathOperations, `{"kind":"scan.quick","all":true}`).problem(503, "view is being built")
+	r.do("POST", console.PathTokens, `{"listener":"BGL01","scope":["pc-1"]}`).problem(503, "view is being built")
+	r.do("POST", console.Path(console.PathKeyRotate, "task"), `{}`).ok(new(console.Written))
+	r.do("POST", console.Path(console.PathKeyRetire, "task"), `{}`).problem(503, "view is being built")
 }
 
 func TestScatteredTargets(t *testing.T) {

@@ -316,6 +316,14 @@ func TestTrace(t *testing.T) {
 			t.Errorf("step %d is %+v, want %s after %v ms", i, got.Steps[i], want[i].What, hop)
 		}
 	}
+	// Before not-before nobody is sent it.
+	later := o
+	later.NotBefore = at(4)
+	r.operations[o.ID] = later
+	if r.do("GET", path+"?device=pc-1", nil).ok(&got); got.Steps[2].HopMS != 6 {
+		t.Errorf("the send is %+v", got.Steps[2])
+	}
+	r.operations[o.ID] = o
 	r.do("GET", path, nil).ok(&got)
 	if len(got.Steps) != 2+5+4+1+2 || got.Cut || got.Steps[11].What != "waiting" || got.Steps[11].Name != "pc-3" {
 		t.Errorf("%d steps: %+v", len(got.Steps), got.Steps)

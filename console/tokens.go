@@ -43,7 +43,7 @@ type tokenInput struct{ Body TokenRequest }
 func (c *Console) createToken(ctx context.Context, in *tokenInput) (*out[TokenReply], error) {
 	reply, err := c.makeToken(ctx, &in.Body)
 	if err != nil {
-		return nil, c.fail(ctx, "make a token", err)
+		return nil, c.failView(ctx, "make a token", err)
 	}
 	state, _ := c.cfg.Authority.Token(reply.ID)
 	reply.Uses, reply.Listener, reply.Expires = state.Uses, state.Listener, state.Expires

@@ -145,12 +145,15 @@ func releaseStep(o *operation.Operation, waves []operation.Members, i int) Trace
 }
 
 // begins is when a device may be sent the task: at the release of its wave, else
-// from not-before on.
+// from the request or not-before on, whichever is later.
 func begins(o *operation.Operation, waves []operation.Members, device uint32) time.Time {
 	for i := range waves {
 		if waves[i].Devices.Contains(device) {
 			return waves[i].At
 		}
+	}
+	if o.NotBefore.After(o.Requested) {
+		return o.NotBefore
 	}
 	return o.Requested
 }

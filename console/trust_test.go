@@ -103,7 +103,7 @@ func TestListenersAreAdmittedAndRevoked(t *testing.T) {
 		t.Errorf("tokens %+v", tokens)
 	}
 	all := call[console.ListenerList](r, 200, "GET", console.PathListeners, nil)
-	if len(all.Items) != 1 || all.Items[0].Name != "BGL01" || all.Items[0].Scope == nil || *all.Items[0].Scope != 2 || all.Items[0].Revoked {
+	if len(all.Items) != 1 || all.Items[0].Name != "BGL01" || all.Items[0].Scope == nil || *all.Items[0].Scope != 2 || all.Items[0].Revoked || all.Items[0].HTTPS == nil {
 		t.Errorf("listeners %+v", all)
 	}
 	scope := r.authority.ListenerScope("BGL01", 1)

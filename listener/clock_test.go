@@ -241,6 +241,20 @@ func TestNotBefore(t *testing.T) {
 	})
 }
 
+// What is over costs nothing any more, whether or not the feed says that it ended.
+func TestOperationsThatAreOverAreForgotten(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, b *bench) {
+		b.tell(b.pki.operation(time.Hour, 1), b.pki.operation(3*time.Hour, 1))
+		for _, want := range []int{2, 1, 0} {
+			pass(5 * time.Minute)
+			if ops, _, _ := b.l.table.counts(); ops != want {
+				t.Errorf("%d operations, want %d", ops, want)
+			}
+			pass(2 * time.Hour)
+		}
+	})
+}
+
 func TestSnapshots(t *testing.T) {
 	bubble(t, func(c *Config) { c.SnapshotEvery = time.Minute }, func(t *testing.T, b *bench) {
 		a := b.signIn(7)

@@ -46,10 +46,11 @@ type Config struct {
 	// Policy returns a device's policy, or that of a person who is signed in there;
 	// its slices are not changed afterwards. The zero value means that there is none.
 	Policy func(device uint32, user string) (Policy, error)
-	// Renew answers a device that wants a new certificate: the certificate in DER. A
+	// Renew answers a device that wants a new certificate: the certificate in DER. It
+	// checks the proof of the request, for a listener may be in wrong hands. A
 	// [*JoinRefused] is told to the device; after any other error it asks again.
 	// Without Renew nothing is renewed here.
-	Renew func(ctx context.Context, device uint32, csr []byte) (certificate []byte, err error)
+	Renew func(ctx context.Context, device uint32, request wire.Renew) (certificate []byte, err error)
 	// Join answers a device that has no certificate yet. A [*JoinRefused] is told
 	// to the device, any other error is logged and becomes "try again". Without
 	// Join nobody can join here.

@@ -30,6 +30,8 @@
 //   - Priority is the order of what waits for one agent, at the sign-in as well;
 //     within one priority the oldest operation goes first at the sign-in, and then
 //     whatever is released first. Answers, cancels and keyrings go before tasks.
+//   - An operation whose deliver-by is over is forgotten, for the feed tells no end of
+//     one that all its targets have answered.
 //   - An operation that ends is sent to nobody any more. If it ends with a cancel,
 //     whoever was sent the task, or listed it at the sign-in, and has not answered
 //     finally gets that: at once, behind a task that is being written, and at every
@@ -73,7 +75,8 @@
 //
 // On the HTTPS port a certificate that has ended serves to renew it, for 90 days,
 // and for nothing else ([wire.RenewPath]); one that names a listener is for
-// [Config].Routes to check.
+// [Config].Routes to check. On either port the listener hands on who asks for a
+// certificate, and the proof that the device made; the site goes by the proof alone.
 //
 // The HTTPS port has two more ways in ([carrier]), for devices whose network lets
 // nothing else out: who has a certificate of a device there begins a session as

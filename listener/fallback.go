@@ -38,7 +38,7 @@ type fallback struct {
 
 func newFallback(most int) *fallback {
 	return &fallback{most: most, ctx: context.Background(), connections: make(map[uint32]int),
-		opens: joins{every: 1, burst: deviceOpens},
+		opens: joins{every: 1, burst: deviceOpens, most: max(maxJoinAddresses, 2*most)},
 		polls: carrier.NewPolls(most, func(w http.ResponseWriter, status int, title, detail string) {
 			problem(w, &JoinRefused{status, title, detail})
 		})}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	neturl "net/url"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -210,8 +211,14 @@ func TestSlowReaderOverHTTPS(t *testing.T) {
 			a := &agent{t: t, conn: conn} // nobody reads
 			a.send(&wire.SignIn{Version: wire.Version})
 			b.box.awaitPresence(t, 7, true, reasonSignedIn)
+			request, err := wire.Append(nil, &wire.PolicyRequest{})
+			if err != nil {
+				t.Fatal(err)
+			}
 			for range 20 {
-				a.send(&wire.PolicyRequest{})
+				if _, err := conn.Write(request); err != nil {
+					break // it is cut already
+				}
 			}
 			b.box.awaitPresence(t, 7, false, reasonClosed)
 			if s := b.l.Stats(); s.TooSlow != 1 {
@@ -270,6 +277,17 @@ func TestCarrierRates(t *testing.T) {
 	}
 	if last != http.StatusTooManyRequests {
 		t.Errorf("a device may open any number of sessions: %d", last)
+	}
+}
+
+// As many devices as there is room for may come at once, as they do after a restart.
+func TestAllMayComeAtOnce(t *testing.T) {
+	const all = 20_000
+	f, now := newFallback(all), time.Now()
+	for device := range all {
+		if !f.opens.allow(strconv.Itoa(device), now) {
+			t.Fatalf("device %d of %d may not begin a session", device, all)
+		}
 	}
 }
 

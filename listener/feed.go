@@ -193,10 +193,16 @@ const (
 	batch = 20 * time.Millisecond
 )
 
-// release sends operations to whom their time has come, until ctx ends.
+// release sends operations to whom their time has come, until ctx ends. Once in a
+// while it forgets those whose time is over.
 func (l *Listener) release(ctx context.Context) {
+	swept := time.Now()
 	for {
 		now := time.Now()
+		if now.Sub(swept) >= maxTimer {
+			swept = now
+			l.table.sweep(now)
+		}
 		wait := maxTimer
 		if next := l.table.release(now); !next.IsZero() {
 			wait = min(wait, max(next.Sub(now), batch))

@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"cmp"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -137,6 +138,7 @@ const maxJoinAddresses = 4096
 type joins struct {
 	every float64 // requests a second
 	burst int
+	most  int // addresses; 0 is maxJoinAddresses
 
 	mu        sync.Mutex
 	addresses map[string]*rate.Limiter
@@ -147,10 +149,11 @@ func (j *joins) allow(address string, now time.Time) bool {
 	defer j.mu.Unlock()
 	lim := j.addresses[address]
 	if lim == nil {
-		if len(j.addresses) >= maxJoinAddresses {
+		most := cmp.Or(j.most, maxJoinAddresses)
+		if len(j.addresses) >= most {
 			j.forget(now)
 		}
-		if len(j.addresses) >= maxJoinAddresses {
+		if len(j.addresses) >= most {
 			return false
 		}
 		if j.addresses == nil {

@@ -32,8 +32,8 @@ type renewals struct {
 }
 
 type renewal struct {
-	s   *session
-	csr []byte
+	s       *session
+	request *wire.Renew
 }
 
 func newRenewals() *renewals {
@@ -67,7 +67,7 @@ func (s *session) renew(m *wire.Renew) {
 		return
 	}
 	select {
-	case s.l.renewals.waiting <- renewal{s, m.CSR}:
+	case s.l.renewals.waiting <- renewal{s, m}:
 	default:
 		s.l.count.renewsDropped.Add(1)
 		s.l.status.message(msgRenewFails, 0, "more devices want new certificates than can be asked for")
@@ -97,7 +97,7 @@ func (l *Listener) answerRenewal(ctx context.Context, r renewal) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
-	certificate, err := l.cfg.Renew(ctx, r.s.device, r.csr)
+	certificate, err := l.cfg.Renew(ctx, r.s.device, *r.request)
 	var no *JoinRefused
 	switch {
 	case err == nil:

@@ -87,11 +87,11 @@ func (l *Listener) answerRevive(w http.ResponseWriter, r *http.Request) (*wire.R
 	}
 	var req wire.RenewRequest
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 2*wire.MaxCSR))
-	if err := d.Decode(&req); err != nil || d.More() || len(req.CSR) > wire.MaxCSR {
+	if err := d.Decode(&req); err != nil || d.More() || len(req.CSR) > wire.MaxCSR || len(req.Proof) > wire.MaxRenewProof {
 		return nil, &JoinRefused{http.StatusBadRequest, "Malformed request", "body is not a request to renew in JSON"}
 	}
 	reply := new(wire.RenewReply)
-	if reply.Certificate, err = l.cfg.Renew(r.Context(), id.Device, req.CSR); err != nil {
+	if reply.Certificate, err = l.cfg.Renew(r.Context(), id.Device, wire.Renew{CSR: req.CSR, Proof: req.Proof}); err != nil {
 		return nil, err
 	}
 	if reply.Rings, err = l.table.signedRings(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -38,9 +39,9 @@ func (b *bench) as(certificate tls.Certificate) *http.Client {
 func TestEndedCertificateIsRenewed(t *testing.T) {
 	var asked uint32
 	b, base, _ := joinBench(t, func(c *Config) {
-		c.Renew = func(_ context.Context, device uint32, csr []byte) ([]byte, error) {
+		c.Renew = func(_ context.Context, device uint32, r wire.Renew) ([]byte, error) {
 			asked = device
-			return append([]byte("for "), csr...), nil
+			return fmt.Appendf(nil, "for %s%s", r.CSR, r.Proof), nil
 		}
 	})
 	u := b.pki.ring(2)
@@ -51,7 +52,7 @@ func TestEndedCertificateIsRenewed(t *testing.T) {
 			client := b.as(b.pki.certificate(7, endedFor(ended)))
 			status, body := postRenew(t, client, base)
 			var reply wire.RenewReply
-			if err := json.Unmarshal(body, &reply); err != nil || status != 200 || string(reply.Certificate) != "for csr" || asked != 7 {
+			if err := json.Unmarshal(body, &reply); err != nil || status != 200 || string(reply.Certificate) != "for csr, proven" || asked != 7 {
 				t.Fatalf("status %d, %s, device %d: %v", status, body, asked, err)
 			}
 			if len(reply.Rings) != 1 || !bytes.Equal(reply.Rings[0], u.Ring) {
@@ -71,7 +72,7 @@ func TestEndedCertificateIsRenewed(t *testing.T) {
 
 func postRenew(t *testing.T, client *http.Client, base string) (int, []byte) {
 	t.Helper()
-	body, _ := json.Marshal(wire.RenewRequest{CSR: []byte("csr")})
+	body, _ := json.Marshal(wire.RenewRequest{CSR: []byte("csr"), Proof: []byte(", proven")})
 	res, err := client.Post(base+wire.RenewPath, "application/json", bytes.NewReader(body))
 	if err != nil {
 		return 0, nil // the handshake failed
@@ -86,7 +87,7 @@ func postRenew(t *testing.T, client *http.Client, base string) (int, []byte) {
 
 func TestEndedCertificateIsRefused(t *testing.T) {
 	b, base, plain := joinBench(t, func(c *Config) {
-		c.Renew = func(_ context.Context, device uint32, _ []byte) ([]byte, error) {
+		c.Renew = func(_ context.Context, device uint32, _ wire.Renew) ([]byte, error) {
 			switch device {
 			case 1:
 				return nil, &JoinRefused{http.StatusForbidden, "Not renewed", "too late"}

@@ -93,6 +93,9 @@ func (t *table) open(op *operation, now time.Time) error {
 		return nil
 	}
 	if len(t.ops) >= t.maxOps {
+		t.forgetOver(now)
+	}
+	if len(t.ops) >= t.maxOps {
 		return fmt.Errorf("%w: %d are held", errTooManyOps, t.maxOps)
 	}
 	op.generation = t.generation
@@ -130,6 +133,23 @@ func (t *table) forget(op *operation) {
 	}
 	op.close(&t.room)
 	delete(t.ops, op.task.Operation)
+}
+
+// sweep forgets operations that are sent to nobody any more.
+func (t *table) sweep(now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.forgetOver(now)
+}
+
+// forgetOver forgets operations whose deliver-by is over: of one whose targets
+// have all answered the feed tells no end. The caller holds the lock.
+func (t *table) forgetOver(now time.Time) {
+	for _, op := range t.ops {
+		if !now.Before(op.task.DeliverBy) {
+			t.forget(op)
+		}
+	}
 }
 
 // final notes that a device has answered; known is false for an operation that

@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -71,6 +72,38 @@ func TestTableRefuses(t *testing.T) {
 	}
 	if _, _, err := tab.signIn(1, &fakeSession{}, &wire.SignIn{}, 1, now, func() { t.Error("taken") }); err != errStops {
 		t.Fatalf("got %v", err)
+	}
+}
+
+// The feed tells no end of an operation whose targets have all answered: it gives
+// its place to another when its time is over.
+func TestOperationsThatAreOverMakeRoom(t *testing.T) {
+	p := newPKI(t)
+	tab := newTable(2)
+	now := time.Now()
+	open := func(valid time.Duration, at time.Time) error {
+		u := p.operationAt(now, now.Add(valid), 1)
+		tk, err := u.Signed.Task()
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = tab.open(newOperation(tk, u), at)
+		tab.final(tk.Operation, 1)
+		return err
+	}
+	for _, valid := range []time.Duration{time.Hour, 3 * time.Hour} {
+		if err := open(valid, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := open(3*time.Hour, now); !errors.Is(err, errTooManyOps) {
+		t.Fatalf("a third: %v", err)
+	}
+	if err := open(3*time.Hour, now.Add(time.Hour)); err != nil {
+		t.Fatalf("when the first is over: %v", err)
+	}
+	if ops, _, _ := tab.counts(); ops != 2 {
+		t.Fatalf("%d operations", ops)
 	}
 }
 

@@ -223,19 +223,19 @@ func TestKeyringRefused(t *testing.T) {
 }
 
 func TestRenewal(t *testing.T) {
-	renew := func(_ context.Context, device uint32, csr []byte) ([]byte, error) {
-		switch string(csr) {
+	renew := func(_ context.Context, device uint32, r wire.Renew) ([]byte, error) {
+		switch string(r.CSR) {
 		case "no":
 			return nil, &JoinRefused{403, "Not renewed", strings.Repeat("because ", 100)}
 		case "later":
 			return nil, errors.New("the site is away")
 		}
-		return fmt.Appendf(nil, "%s for %d", csr, device), nil
+		return fmt.Appendf(nil, "%s for %d%s", r.CSR, device, r.Proof), nil
 	}
 	bubble(t, func(c *Config) { c.Renew = renew }, func(t *testing.T, b *bench) {
 		a := b.signIn(7)
-		a.send(&wire.Renew{CSR: []byte("certificate")})
-		if m := expect[*wire.Renewed](a); string(m.Certificate) != "certificate for 7" || m.Reason != "" {
+		a.send(&wire.Renew{CSR: []byte("certificate"), Proof: []byte(", proven")})
+		if m := expect[*wire.Renewed](a); string(m.Certificate) != "certificate for 7, proven" || m.Reason != "" {
 			t.Errorf("got %+v", m)
 		}
 		a.send(&wire.Renew{CSR: []byte("no")})
@@ -272,7 +272,7 @@ func TestRenewal(t *testing.T) {
 // While the site is slow, agents are served as ever, and a stop does not wait.
 func TestRenewalOfSlowSite(t *testing.T) {
 	var asked atomic.Int64
-	renew := func(ctx context.Context, _ uint32, _ []byte) ([]byte, error) {
+	renew := func(ctx context.Context, _ uint32, _ wire.Renew) ([]byte, error) {
 		asked.Add(1)
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -341,7 +341,11 @@ func (b *bench) visit(c *tls.Config) (resumed bool, err error) {
 		return false, err
 	}
 	defer a.conn.Close()
-	a.send(&wire.SignIn{Version: wire.Version})
+	frame, err := wire.Append(nil, &wire.SignIn{Version: wire.Version})
+	if err != nil {
+		return false, err
+	}
+	a.conn.Write(frame) // fails if the listener has hung up already, which next tells
 	switch m := a.next().(type) {
 	case *wire.Welcome:
 		return a.conn.(*tls.Conn).ConnectionState().DidResume, nil

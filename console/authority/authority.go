@@ -51,6 +51,7 @@ type device struct {
 	token   string
 	first   certificate // of the join; its key is the device's half of the result key
 	newest  certificate // none before the first renewal
+	before  certificate // of another key: the device may not have the newest yet
 	blocked bool
 	changed uint64 // the event that blocked or unblocked it last
 }

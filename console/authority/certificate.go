@@ -51,6 +51,9 @@ func (a *Authority) applyIssued(p *event.CertificateIssued, e *event.Event) {
 		l.before, l.cert = l.cert, c
 	}
 	if d := a.device(p.Device); p.Device != 0 && d != nil {
+		if !bytes.Equal(d.newest.public, c.public) {
+			d.before = d.newest
+		}
 		d.newest = c
 	}
 }

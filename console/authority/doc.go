@@ -68,6 +68,14 @@
 // renew it, for [RenewGrace]. The first key stays the device's half of the result
 // key for ever.
 //
+// Who asks is proven by the request itself ([wire.Renew]), not by the listener that
+// hands it in: one that was taken over can hold requests back, and repeat them to
+// no use, but gets no certificate for a key of its own. The proof is by a key on
+// record for the device: that of its newest certificate or the one before, whose
+// answer may have been lost, unless they ended longer than [RenewGrace] ago; or
+// that of its join, for ever, which is on record even where a site was restored
+// from a copy that is older than the others.
+//
 // That a certificate ends is not how a device is shut out, blocking is: it acts on
 // the number, at once, on every listener, and refuses renewal. So listeners need
 // not know serial numbers, which those that run apart could not, and nothing but
@@ -79,10 +87,10 @@
 // They join with a token made for their name ([Authority.CreateListenerToken]),
 // which also says for which devices they may speak ([Authority.ListenerScope]).
 // Name, epoch and certificate are durable together. A new token for the same name
-// lets another machine take its place. [Authority.RevokeListener] is for ever:
-// files of all its epochs are refused, its certificates too, and its name is not
-// given again. Agents that still connect to it are safe all the same: it cannot
-// sign anything that they do.
+// lets another machine take its place; the one before is let in no more.
+// [Authority.RevokeListener] is for ever: files of all its epochs are refused, its
+// certificates too, and its name is not given again. Agents that still connect to
+// it are safe all the same: it cannot sign anything that they do.
 //
 // What is refused comes back as a [*Refusal], with an HTTP status and a sentence
 // for people. A token that is unknown and one whose secret is wrong are told the

@@ -1,6 +1,7 @@
 package authority_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bugle-fleet/bugle/console/authority"
+	"github.com/bugle-fleet/bugle/listener/wire/task"
 )
 
 var keyFiles = []string{"ca.key", "ca.crt", "task.key", "policy.key", "head.key", "result.key", "site.json"}
@@ -178,4 +180,27 @@ func replace(t *testing.T, dir, from, to string) {
 		t.Fatal(err)
 	}
 	spoil(t, dir, to, func([]byte) []byte { return b })
+}
+
+// Who is asked whether old keys are in use may ask the authority, and nobody else who
+// does waits for that.
+func TestRetireAsksUnlocked(t *testing.T) {
+	s := newSite(t)
+	s.rotate(t, authority.KeyTask)
+	_, err := s.RetireKeys(t.Context(), admin, authority.KeyTask, "", false, func([]task.KeyID) error {
+		changed := make(chan struct{})
+		go func() {
+			s.SetListeners("bugle.example:10123")
+			close(changed)
+		}()
+		select {
+		case <-changed:
+			return nil
+		case <-time.After(30 * time.Second):
+			return errors.New("the authority waits for who is asked")
+		}
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }

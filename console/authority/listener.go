@@ -72,8 +72,11 @@ func (a *Authority) applyGranted(p *event.ListenerGranted) {
 	if p.Epoch < l.newest {
 		return
 	}
-	if t := a.tokens[p.Token]; t != nil && l.token != p.Token {
-		t.used++
+	if l.token != p.Token { // another machine, whose certificate is in the next event
+		if t := a.tokens[p.Token]; t != nil {
+			t.used++
+		}
+		l.cert, l.before = certificate{}, certificate{}
 	}
 	l.newest, l.token, l.tcp, l.https = p.Epoch, p.Token, p.TCP, p.HTTPS
 }

@@ -318,3 +318,36 @@ func TestJoinListenerAcrossACrash(t *testing.T) {
 		})
 	}
 }
+
+// Who joins with a new token for a name takes the place of the machine before, which
+// is let in no more.
+func TestListenerIsReplaced(t *testing.T) {
+	s := newSite(t)
+	join := func(box byte) *x509.Certificate {
+		t.Helper()
+		reply, err := s.JoinListener(t.Context(), listenerRequest(t, s.listenerToken(t, "BGL01", nil), newKey(t), boxKey(box)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return parse(t, reply.Certificate)
+	}
+	old := join(1)
+	if _, err := s.GrantEpoch(t.Context(), "BGL01", boxKey(2)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.AdmitListener(old); err != nil {
+		t.Error(err)
+	}
+	now := join(3)
+	for range 2 {
+		_, err := s.AdmitListener(old)
+		refused(t, err, 403)
+		if _, err := s.AdmitListener(now); err != nil {
+			t.Error(err)
+		}
+		s.restart(t)
+	}
+	if _, ok := s.ListenerKey("BGL01", 1); !ok {
+		t.Error("files of the machine before that are under way are refused")
+	}
+}

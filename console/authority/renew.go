@@ -2,11 +2,15 @@ package authority
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/bugle-fleet/bugle/journal/event"
+	"github.com/bugle-fleet/bugle/listener/wire"
 )
 
 // RenewGrace is how long after its end a certificate still serves to renew it: a
@@ -17,13 +21,16 @@ const RenewGrace = 90 * 24 * time.Hour
 // Renew gives a device a new certificate for the key of a request, PKCS #10 in
 // DER. It is on record before it is signed. Who asks again with the same key,
 // because the answer was lost, gets the same once more: same serial, same dates.
-// The earlier certificates stay good until they end. The caller has checked who
-// asks. What is refused is a [*Refusal]; after any other error the device asks
-// again.
-func (a *Authority) Renew(ctx context.Context, number uint32, csr []byte) ([]byte, error) {
-	public, err := requestedKey(csr)
+// The earlier certificates stay good until they end. Whoever hands in the request,
+// its proof says that the device asks: one of the device's keys made it. What is
+// refused is a [*Refusal]; after any other error the device asks again.
+func (a *Authority) Renew(ctx context.Context, number uint32, request wire.Renew) ([]byte, error) {
+	public, err := requestedKey(request.CSR)
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, titleRenew, "The certificate request cannot be taken: %v.", err)
+	}
+	if !a.proven(number, &request) {
+		return nil, refuse(http.StatusForbidden, titleRenew, "No key that this site knows of device %d has signed the request; if that goes on, join again.", number)
 	}
 	j, err := a.attached()
 	if err != nil {
@@ -49,6 +56,29 @@ func (a *Authority) Renew(ctx context.Context, number uint32, csr []byte) ([]byt
 	d := *a.device(number)
 	a.mu.RUnlock()
 	return a.issue(number, d, d.certificate())
+}
+
+// proven tells whether a key of the device signed the request. The key of the join
+// serves for ever, the others until [RenewGrace] is over. If there is no such
+// device, that is for the guard to say.
+func (a *Authority) proven(number uint32, request *wire.Renew) bool {
+	a.mu.RLock()
+	d := a.device(number)
+	if d == nil {
+		a.mu.RUnlock()
+		return true
+	}
+	keys, now := [][]byte{d.first.public}, a.now()
+	for _, c := range []certificate{d.newest, d.before} {
+		if !now.After(c.expires.Add(RenewGrace)) {
+			keys = append(keys, c.public)
+		}
+	}
+	a.mu.RUnlock()
+	return slices.ContainsFunc(keys, func(public []byte) bool {
+		key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), public)
+		return err == nil && request.ProvenBy(key, a.site, number)
+	})
 }
 
 // renewable is nil if the device may have a certificate for the key, alreadyDone

@@ -3,6 +3,7 @@ package authority_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/x509"
 	"sync"
@@ -26,9 +27,19 @@ func csr(t testing.TB, key any) []byte {
 	return der
 }
 
-func (s *site) renew(t testing.TB, device uint32, key any) *x509.Certificate {
+// ask is a request for a certificate for key that another key of the device proves.
+func ask(t testing.TB, device uint32, by, key *ecdsa.PrivateKey) wire.Renew {
 	t.Helper()
-	der, err := s.Renew(t.Context(), device, csr(t, key))
+	m := wire.Renew{CSR: csr(t, key)}
+	if err := m.Prove(by, "P01", device); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func (s *site) renew(t testing.TB, device uint32, by, key *ecdsa.PrivateKey) *x509.Certificate {
+	t.Helper()
+	der, err := s.Renew(t.Context(), device, ask(t, device, by, key))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +69,7 @@ func TestRenew(t *testing.T) {
 	}
 	s.clock.Add(5 * day)
 	key := newKey(t)
-	second := s.renew(t, reply.Device, key)
+	second := s.renew(t, reply.Device, old, key)
 	id, err := wire.IdentityOf(second)
 	if err != nil || id.Device != reply.Device || id.ID.String() != reply.ID {
 		t.Errorf("renewed as %v, %v", id, err)
@@ -72,7 +83,7 @@ func TestRenew(t *testing.T) {
 	}
 	// The answer was lost: the same key gets the same one, also after a crash.
 	s.restart(t)
-	sameCertificate(t, second, s.renew(t, reply.Device, key))
+	sameCertificate(t, second, s.renew(t, reply.Device, old, key))
 	if n := s.journal.Head().Event; n != 3 {
 		t.Errorf("journal has %d events, want 3", n)
 	}
@@ -82,9 +93,9 @@ func TestRenew(t *testing.T) {
 		t.Fatal("no result key")
 	}
 	// The old key may be used again, and so may the new one once it is half over.
-	third := s.renew(t, reply.Device, old)
+	third := s.renew(t, reply.Device, key, old)
 	s.clock.Add(4 * day)
-	fourth := s.renew(t, reply.Device, old)
+	fourth := s.renew(t, reply.Device, key, old)
 	if fourth.SerialNumber.Cmp(third.SerialNumber) == 0 {
 		t.Error("a certificate that is half over is not renewed")
 	}
@@ -92,43 +103,115 @@ func TestRenew(t *testing.T) {
 
 func TestRenewRefuses(t *testing.T) {
 	s := newSite(t)
-	reply, _ := s.join(t, s.token(t, 2, time.Hour))
-	ask := func(device uint32, request []byte, status int) {
+	reply, key := s.join(t, s.token(t, 2, time.Hour))
+	refuses := func(device uint32, request wire.Renew, status int) {
 		t.Helper()
 		_, err := s.Renew(t.Context(), device, request)
 		refused(t, err, status)
 	}
-	good := csr(t, newKey(t))
-	ask(2, good, 404)
-	ask(0, good, 404)
-	ask(1, good[:20], 400)
-	flipped := bytes.Clone(good)
-	flipped[len(flipped)-1] ^= 1
-	ask(1, flipped, 400)
+	good := ask(t, 1, key, newKey(t))
+	refuses(2, good, 404)
+	refuses(0, good, 404)
+	refuses(1, wire.Renew{CSR: good.CSR[:20], Proof: good.Proof}, 400)
+	flipped := wire.Renew{CSR: bytes.Clone(good.CSR), Proof: good.Proof}
+	flipped.CSR[len(flipped.CSR)-1] ^= 1
+	refuses(1, flipped, 400)
 	if _, err := s.Block(t.Context(), admin, reply.Device, "stolen"); err != nil {
 		t.Fatal(err)
 	}
-	ask(1, good, 403)
+	refuses(1, good, 403)
 	if _, err := s.Unblock(t.Context(), admin, reply.Device, "found"); err != nil {
 		t.Fatal(err)
 	}
 	s.clock.Add(7*day + authority.RenewGrace)
-	s.renew(t, 1, newKey(t)) // that long ago it may have ended
+	s.renew(t, 1, key, newKey(t)) // that long ago it may have ended
 	s.clock.Add(7*day + authority.RenewGrace + time.Second)
-	ask(1, good, 403)
+	refuses(1, good, 403)
 	if n := s.journal.Head().Event; n != 5 {
 		t.Errorf("journal has %d events, want 5: a refusal is no event", n)
 	}
 }
 
+// Whoever hands in a request, without a proof by the device it gets nothing.
+func TestRenewIsProven(t *testing.T) {
+	s := newSite(t)
+	token := s.token(t, 2, time.Hour)
+	mine, key := s.join(t, token)
+	other, otherKey := s.join(t, token)
+	wanted := newKey(t)
+	good := ask(t, mine.Device, key, wanted)
+	foreign := wire.Renew{CSR: good.CSR}
+	if err := foreign.Prove(key, "P02", mine.Device); err != nil {
+		t.Fatal(err)
+	}
+	before := s.journal.Head().Event
+	for name, m := range map[string]wire.Renew{
+		"no proof":                  {CSR: good.CSR},
+		"another request's proof":   {CSR: csr(t, newKey(t)), Proof: good.Proof},
+		"another device's key":      ask(t, mine.Device, otherKey, wanted),
+		"a proof for another":       ask(t, other.Device, key, wanted),
+		"a proof for another site":  foreign,
+		"the key that is asked for": ask(t, mine.Device, wanted, wanted),
+		"no signature":              {CSR: good.CSR, Proof: []byte("trust me")},
+		"too long":                  {CSR: good.CSR, Proof: append(bytes.Clone(good.Proof), make([]byte, wire.MaxRenewProof)...)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := s.Renew(t.Context(), mine.Device, m)
+			refused(t, err, 403)
+		})
+	}
+	if n := s.journal.Head().Event; n != before {
+		t.Errorf("%d events of refusals", n-before)
+	}
+	if _, err := s.Renew(t.Context(), mine.Device, good); err != nil {
+		t.Error(err)
+	}
+	// What is on record already is not handed to a stranger either.
+	_, err := s.Renew(t.Context(), mine.Device, ask(t, mine.Device, otherKey, wanted))
+	refused(t, err, 403)
+}
+
+// The keys that prove: that of the newest certificate, that of the one before, for
+// its answer may have been lost, and that of the join, also after a restart.
+func TestRenewProvenByOlderKeys(t *testing.T) {
+	s := newSite(t)
+	reply, first := s.join(t, s.token(t, 1, time.Hour))
+	second, third, fourth, fifth := newKey(t), newKey(t), newKey(t), newKey(t)
+	s.renew(t, reply.Device, first, second)
+	s.clock.Add(5 * day)
+	s.renew(t, reply.Device, second, third)
+	s.clock.Add(5 * day)
+	lost := s.renew(t, reply.Device, third, fourth) // the answer is lost, and again
+	sameCertificate(t, lost, s.renew(t, reply.Device, third, fourth))
+	s.restart(t)
+	sameCertificate(t, lost, s.renew(t, reply.Device, third, fourth))
+	s.clock.Add(5 * day)
+	s.renew(t, reply.Device, third, fourth) // too old to be the answer, and still the same key
+	_, err := s.Renew(t.Context(), reply.Device, ask(t, reply.Device, second, fifth))
+	refused(t, err, 403)
+	s.renew(t, reply.Device, third, fifth)
+	s.renew(t, reply.Device, fifth, fourth)
+	s.renew(t, reply.Device, first, fifth)
+
+	// The one before proves as long as a certificate serves after its end.
+	s.clock.Add(2 * day)
+	s.renew(t, reply.Device, fifth, second)
+	s.clock.Add(5*day + authority.RenewGrace)
+	s.renew(t, reply.Device, fifth, third)
+	s.clock.Add(authority.RenewGrace)
+	_, err = s.Renew(t.Context(), reply.Device, ask(t, reply.Device, second, fourth))
+	refused(t, err, 403)
+	s.renew(t, reply.Device, first, fourth)
+}
+
 // Fifty requests for one key at the same time are one certificate.
 func TestRenewRace(t *testing.T) {
 	s := newSite(t)
-	reply, _ := s.join(t, s.token(t, 1, time.Hour))
+	reply, old := s.join(t, s.token(t, 1, time.Hour))
 	key := newKey(t)
-	requests := make([][]byte, 50)
+	requests := make([]wire.Renew, 50)
 	for i := range requests {
-		requests[i] = csr(t, key)
+		requests[i] = ask(t, reply.Device, old, key)
 	}
 	certificates := make([][]byte, len(requests))
 	release := s.journal.Hold()
@@ -150,8 +233,8 @@ func TestRenewRace(t *testing.T) {
 // the request came.
 func TestBlockBeatsRenewal(t *testing.T) {
 	s := newSite(t)
-	reply, _ := s.join(t, s.token(t, 1, time.Hour))
-	request := csr(t, newKey(t))
+	reply, key := s.join(t, s.token(t, 1, time.Hour))
+	request := ask(t, reply.Device, key, newKey(t))
 	release := s.journal.Hold()
 	blocked := make(chan error, 1)
 	go func() {
@@ -179,14 +262,14 @@ func TestRenewAcrossACrash(t *testing.T) {
 	for name, fault := range map[string]journaltest.Fault{"not stored": journaltest.NotStored, "lost": journaltest.Lost, "lost but stored": journaltest.LostButStored} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
-			reply, _ := s.join(t, s.token(t, 1, time.Hour))
+			reply, old := s.join(t, s.token(t, 1, time.Hour))
 			key := newKey(t)
 			s.journal.Inject(fault)
-			if _, err := s.Renew(t.Context(), reply.Device, csr(t, key)); err == nil {
+			if _, err := s.Renew(t.Context(), reply.Device, ask(t, reply.Device, old, key)); err == nil {
 				t.Fatal("renewed although the append failed")
 			}
 			s.restart(t)
-			sameCertificate(t, s.renew(t, reply.Device, key), s.renew(t, reply.Device, key))
+			sameCertificate(t, s.renew(t, reply.Device, old, key), s.renew(t, reply.Device, old, key))
 			if n := s.journal.Head().Event; n != 3 {
 				t.Errorf("journal has %d events, want 3", n)
 			}

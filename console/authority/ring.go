@@ -280,8 +280,9 @@ func (a *Authority) changeKeys(ctx context.Context, actor event.Actor, next *new
 	e := a.event(actor, &event.KeysChanged{Number: next.Number, Ring: signed, What: what, Reason: reason})
 	guard := func() error {
 		a.mu.RLock()
-		defer a.mu.RUnlock()
-		if a.ring().Number+1 != next.Number {
+		now := a.ring().Number
+		a.mu.RUnlock() // more may ask the authority
+		if now+1 != next.Number {
 			return refuse(http.StatusConflict, titleKeys, "The keys were changed meanwhile; look at them and decide again.")
 		}
 		if more != nil {
@@ -309,7 +310,10 @@ func (a *Authority) RetireKeys(ctx context.Context, actor event.Actor, what, rea
 			return nil
 		}
 		if what == KeyCA {
-			if n := a.vouchedByOld(); n > 0 {
+			a.mu.RLock()
+			n := a.vouchedByOld()
+			a.mu.RUnlock()
+			if n > 0 {
 				return refuse(http.StatusConflict, titleKeys, "%d devices have a certificate of the old authority and could not connect any more; wait until they have renewed it, or force it.", n)
 			}
 		}

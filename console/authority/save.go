@@ -18,7 +18,8 @@ import (
 //
 //	devices    by number from 1, an empty array for a number that nobody has: id,
 //	           token, first certificate, newest one, blocked, event that blocked or
-//	           unblocked it last
+//	           unblocked it last; then the certificate before the newest, left out
+//	           if there is none
 //	joins      device, token and key as their hash; by device, then hash
 //	tokens     id, hash, uses, used, created, expires, event that revoked it,
 //	           listener, scope; by id
@@ -154,7 +155,7 @@ func (c *certificate) restore(r *bounded.Reader) {
 
 // nobody tells whether no event was about the device.
 func (d *device) nobody() bool {
-	return d.id == task.ID{} && d.token == "" && d.first.none() && d.newest.none() && !d.blocked && d.changed == 0
+	return d.id == task.ID{} && d.token == "" && d.first.none() && d.newest.none() && d.before.none() && !d.blocked && d.changed == 0
 }
 
 func (d *device) save(w *bounded.Writer) (somebody bool) {
@@ -162,24 +163,34 @@ func (d *device) save(w *bounded.Writer) (somebody bool) {
 		w.Array(0)
 		return false
 	}
-	w.Array(6)
+	fields := 6
+	if !d.before.none() {
+		fields = 7
+	}
+	w.Array(fields)
 	w.Raw(d.id[:])
 	w.Exact(d.token, maxField)
 	d.first.save(w)
 	d.newest.save(w)
 	w.Bool(d.blocked)
 	w.Uint(d.changed)
+	if !d.before.none() {
+		d.before.save(w)
+	}
 	return true
 }
 
 func (d *device) restore(r *bounded.Reader) {
-	if r.Array(6) > 0 {
+	if r.Array(7) > 0 {
 		r.Raw(d.id[:])
 		d.token = r.String(maxField)
 		d.first.restore(r)
 		d.newest.restore(r)
 		d.blocked = r.Bool()
 		d.changed = r.Uint64()
+		if r.More() {
+			d.before.restore(r)
+		}
 	}
 	r.End()
 }

@@ -195,6 +195,13 @@ func TestSaveGolden(t *testing.T) {
 	if got := hex.EncodeToString(savedBy(t, a)) + "\n"; err != nil || got != string(want) {
 		t.Errorf("saved\n%s, want\n%s, %v", got, want, err)
 	}
+	// A second renewal leaves the first as the one before.
+	a.Apply(&event.Event{Number: 110, Accepted: time.Unix(1_700_000_600, 0).UTC(),
+		Payload: &event.CertificateIssued{Device: 1, PublicKey: []byte{4, 10}, Serial: []byte{9}, Expires: time.Unix(1_800_000_003, 0)}})
+	want, err = os.ReadFile(filepath.Join("testdata", "authority.v2-renewed.hex"))
+	if got := hex.EncodeToString(savedBy(t, a)) + "\n"; err != nil || got != string(want) {
+		t.Errorf("saved\n%s, want\n%s, %v", got, want, err)
+	}
 	older, err := os.ReadFile(filepath.Join("testdata", "authority.v1.hex"))
 	if err != nil {
 		t.Fatal(err)

@@ -119,7 +119,7 @@ func (f *flaps) recall(now time.Time) error {
 				f.told = told
 				return nil
 			}
-			if _, newer := told[m.Device]; m.Number == flapMessage && !newer {
+			if _, newer := told[m.Device]; m.Number == flapMessage && m.Listener == "" && !newer {
 				told[m.Device] = m.Accepted
 			}
 			before = m.Event

@@ -145,3 +145,20 @@ func TestFlappingOfManyIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// A listener that says so itself does not silence the site.
+func TestFlappingIsTheSitesToSay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flapper{messages: []status.Message{{Event: 1, Accepted: time.Now(), Listener: "EAST01", Component: "clock", Number: flapMessage, Severity: event.Warning, Device: 7}}}
+		j := journaltest.NewMemory(journal.Options{Folds: []journal.Fold{f}})
+		defer j.Close()
+		f.set(flap(7))
+		stop := f.serve(t, j)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		stop()
+		if n := len(f.messages); n != 2 {
+			t.Errorf("%d messages, want that of the listener and that of the site", n)
+		}
+	})
+}

@@ -203,6 +203,9 @@ func (s *Store) reserve(size int64) (gone []File, err error) {
 	if size > s.quota {
 		return nil, fmt.Errorf("%w: %d bytes, %d are kept", ErrQuota, size, s.quota)
 	}
+	if s.reserved+size > s.quota { // nothing has to go for what has no room anyway
+		return nil, fmt.Errorf("%w: others are on their way", ErrQuota)
+	}
 	for len(s.files) > 0 && (s.held+s.reserved+size > s.quota || len(s.files) >= MaxFiles) {
 		f := s.oldest()
 		if err := s.unlink(&f); err != nil {

@@ -193,3 +193,35 @@ func ExampleStore_Put() {
 	}
 	// Output: 42 8
 }
+
+// A file that has no room because of others on their way makes nothing go.
+func TestNoRoomTakesNothing(t *testing.T) {
+	var gone []collected.File
+	s := open(t, t.TempDir(), 100, &gone)
+	a := task.NewID(time.Now())
+	if err := put(t, s, a, 1, strings.Repeat("a", 20)); err != nil {
+		t.Fatal(err)
+	}
+	large := strings.Repeat("b", 80)
+	r, w := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- s.Put(t.Context(), a, 2, sha256.Sum256([]byte(large)), int64(len(large)), r)
+	}()
+	if _, err := io.WriteString(w, large[:1]); err != nil { // its room is taken by now
+		t.Fatal(err)
+	}
+	if err := put(t, s, a, 3, strings.Repeat("c", 30)); !errors.Is(err, collected.ErrQuota) {
+		t.Errorf("a file without room: %v", err)
+	}
+	if len(gone) > 0 || read(t, s, a, 1) == "" {
+		t.Errorf("%+v made room for nothing", gone)
+	}
+	if _, err := io.WriteString(w, large[1:]); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}

@@ -63,6 +63,9 @@ func (c *Client) Next(ctx context.Context) (u listener.Update, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("read the site's feed: %w", err)
 		}
+		if m.Headers().Get(js.ExpectedStreamHeader) != streamName {
+			continue // not the publisher's: an answer that somebody had sent here
+		}
 		message, err := Decode(m.Data())
 		if err != nil {
 			return nil, fmt.Errorf("read the site's feed: %w", err)

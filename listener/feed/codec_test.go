@@ -21,7 +21,7 @@ import (
 func samples(t testing.TB) map[string]*Message {
 	t.Helper()
 	g := [16]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
-	operation := open(t, 7, 1, 255, 256, 100_000, task.MaxDevice)
+	operation := openUntil(t, moment.Add(time.Hour), 7, 1, 255, 256, 100_000, task.MaxDevice)
 	operation.Done, operation.Priority, operation.Durable, operation.Held = set(t, 255), 3, true, true
 	return map[string]*Message{
 		"begin":   {Generation: g, Number: 1, Begin: true},

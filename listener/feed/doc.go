@@ -41,9 +41,11 @@
 //	$JS.API.CONSUMER.INFO.FEED.NAME
 //	$JS.API.CONSUMER.MSG.NEXT.FEED.NAME  to be sent the next messages
 //
-// and subscribe to _INBOX_NAME.>, and that is all. It can have messages that are
-// genuine sent to where it likes, as it can with any it has read; since all have
-// numbers, one that comes again changes nothing. A listener that is not admitted
+// and subscribe to _INBOX_NAME.>, and that is all. It can have the server's answers
+// sent to where it likes, into the stream too. Genuine messages have numbers, so one
+// that comes again changes nothing; other answers lack the header that the publisher
+// gives its messages, and are left out. The publisher itself answers a listener in
+// that listener's inbox only. A listener that is not admitted
 // any more is cut off within a second; a connection lasts no longer than its
 // certificate.
 //

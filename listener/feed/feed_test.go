@@ -73,12 +73,14 @@ func TestStateThenChanges(t *testing.T) {
 func TestNewStateInTheStream(t *testing.T) {
 	s := newSite(t, open(t, 1, 1), listener.Whole{})
 	s.mu.Lock()
-	s.answered = map[task.ID]*task.Targets{{15: 2}: set(t, 8)}
+	s.answered = map[task.ID]*task.Targets{{15: 2}: set(t, 8), {15: 5}: nil}
 	s.mu.Unlock()
 	east := s.listener("EAST01")
 	expect(t, east, "open 1 for [1] done []", "whole")
 	held := open(t, 2, 7, 8, 9)
 	held.Held = true
+	s.script.tell(openUntil(t, time.Now().Add(-time.Minute), 4, 1), open(t, 5, 1)) // nobody says that they have ended
+	expect(t, east, "open 4 for [1] done []", "open 5 for [1] done []")
 	s.script.tell(listener.EndOperation{ID: task.ID{15: 1}, Cancel: []byte("stop"), Until: time.Now().Add(time.Hour)},
 		listener.EndOperation{ID: task.ID{15: 3}, Cancel: []byte("past"), Until: time.Now().Add(-time.Hour)},
 		held, listener.ReleaseWave{ID: task.ID{15: 2}, Wave: 1, Devices: set(t, 7), At: moment},

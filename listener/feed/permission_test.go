@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"strings"
@@ -124,6 +125,59 @@ func TestReplayByAListener(t *testing.T) {
 	}
 	s.script.tell(listener.BlockDevice{Device: 4}, listener.UnblockDevice{Device: 3})
 	expect(t, west, "block 4", "unblock 3")
+}
+
+// What is sent to a listener on its demand, it can have sent elsewhere: into the
+// stream, or to the publisher in the name of another listener. That does no harm.
+func TestAnswersSentElsewhere(t *testing.T) {
+	s := newSite(t, open(t, 1, 1), listener.Whole{})
+	west := s.listener("WEST01")
+	expect(t, west, "open 1 for [1] done []", "whole")
+	conn, err := s.dial(make(chan error, 10), s.ca.listener("EAST01"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Request(beginPrefix+"EAST01", nil, long); err != nil {
+		t.Fatal(err)
+	}
+	const more = "$JS.API.CONSUMER.MSG.NEXT.FEED.EAST01"
+	stored := func() uint64 {
+		stream, err := s.nest.api.Stream(t.Context(), streamName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return stream.CachedInfo().State.LastSeq
+	}
+	for _, q := range []struct {
+		to, reply, body string
+		stored          bool // the answer, in the stream
+	}{
+		{beginPrefix + "EAST01", subject, "", false},
+		{beginPrefix + "EAST01", beginPrefix + "WEST01", "", false},
+		{more, beginPrefix + "WEST01", `{"batch":1}`, false},
+		{more, subject, `{"batch":1}`, true},
+		{more, subject, `not a request`, true},
+		{"$JS.API.CONSUMER.INFO.FEED.EAST01", subject, "", true},
+	} {
+		before := stored()
+		if err := conn.PublishRequest(q.to, q.reply, []byte(q.body)); err != nil {
+			t.Fatal(err)
+		}
+		for began := time.Now(); q.stored && stored() == before; time.Sleep(time.Millisecond) {
+			if time.Since(began) > long {
+				t.Fatalf("no answer to %s is in the stream", q.to)
+			}
+		}
+		if _, err := conn.Request(beginPrefix+"EAST01", nil, long); err != nil { // the publisher has seen what was before
+			t.Fatal(err)
+		}
+	}
+	s.script.tell(listener.BlockDevice{Device: 4})
+	ctx, cancel := context.WithTimeout(t.Context(), long)
+	defer cancel()
+	if u, err := west.Next(ctx); err != nil || say(u) != "block 4" {
+		t.Errorf("another listener is told %v, %v", u, err)
+	}
 }
 
 // Who is not admitted any more is cut off.

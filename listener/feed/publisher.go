@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -43,9 +45,11 @@ type PublisherConfig struct {
 
 	// Source begins a reading.
 	Source func() (Source, error)
-	// Answered returns who has answered finally, of the operations that are open;
-	// nil if nobody can tell. It spares agents to be sent again what they answered.
-	Answered func() (map[task.ID]*task.Targets, error)
+	// Answered returns who has answered these operations finally: nothing of one that
+	// it does not know, nil of one that is sent to nobody any more, whose end the
+	// source may not tell. It spares agents to be sent again what they answered. If it
+	// is nil nobody can tell.
+	Answered func(told []task.ID) (map[task.ID]*task.Targets, error)
 
 	Log *slog.Logger // default slog.Default()
 }
@@ -303,7 +307,7 @@ func (w *writer) tellState(ctx context.Context) error {
 	var answered map[task.ID]*task.Targets
 	if w.p.cfg.Answered != nil {
 		var err error
-		if answered, err = w.p.cfg.Answered(); err != nil {
+		if answered, err = w.p.cfg.Answered(slices.Collect(maps.Keys(w.state.open))); err != nil {
 			w.p.cfg.Log.Warn("who has answered is not known to the feed", "error", err)
 		}
 	}
@@ -343,11 +347,15 @@ func (p *Publisher) newest() begin {
 	return p.begin
 }
 
-// answer tells listeners where to start.
+// answer tells listeners where to start, each in its own inbox: what asks for an
+// answer elsewhere would have the publisher write where the asker may not.
 func (p *Publisher) answer(ctx context.Context) (*nats.Subscription, error) {
 	n := p.nest
 	return n.conn.Subscribe(beginPrefix+"*", func(m *nats.Msg) {
 		name := strings.TrimPrefix(m.Subject, beginPrefix)
+		if !strings.HasPrefix(m.Reply, inbox(name)+".") {
+			return
+		}
 		at := p.newest()
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()

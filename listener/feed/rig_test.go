@@ -162,7 +162,7 @@ func newSite(t *testing.T, updates ...listener.Update) *site {
 		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &server, nil },
 		ClientCAs:   func() *x509.CertPool { return s.ca.pool },
 		Admit:       s.admit, Source: s.script.open,
-		Answered: func() (map[task.ID]*task.Targets, error) {
+		Answered: func([]task.ID) (map[task.ID]*task.Targets, error) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			return s.answered, nil
@@ -242,9 +242,14 @@ var taskKey = ed25519.NewKeyFromSeed(make([]byte, 32))
 // open makes an operation for some devices.
 func open(t testing.TB, n byte, devices ...uint32) listener.OpenOperation {
 	t.Helper()
+	return openUntil(t, time.Now().Add(time.Hour), n, devices...)
+}
+
+func openUntil(t testing.TB, deliverBy time.Time, n byte, devices ...uint32) listener.OpenOperation {
+	t.Helper()
 	targets := set(t, devices...)
 	signed, err := (&task.Task{Site: "P01", Operation: task.ID{15: n}, Kind: "scan.quick", Root: targets.Root(), Leaves: targets.Leaves(),
-		Requested: moment, DeliverBy: moment.Add(time.Hour), RunTimeout: time.Minute}).Sign(taskKey)
+		Requested: moment, DeliverBy: deliverBy, RunTimeout: time.Minute}).Sign(taskKey)
 	if err != nil {
 		t.Fatal(err)
 	}

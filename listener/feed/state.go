@@ -20,7 +20,8 @@ type state struct {
 
 type operation struct {
 	listener.OpenOperation
-	waves []listener.ReleaseWave
+	deliverBy time.Time
+	waves     []listener.ReleaseWave
 }
 
 func newState() *state {
@@ -40,7 +41,7 @@ func (s *state) apply(u listener.Update) {
 			known.OpenOperation = u
 			return
 		}
-		s.open[t.Operation] = &operation{OpenOperation: u}
+		s.open[t.Operation] = &operation{OpenOperation: u, deliverBy: t.DeliverBy}
 		s.order = append(s.order, t.Operation)
 	case listener.ReleaseWave:
 		o := s.open[u.ID]
@@ -67,19 +68,27 @@ func (s *state) apply(u listener.Update) {
 func (s *state) size() int { return len(s.rings) + len(s.blocked) + len(s.open) + len(s.ended) }
 
 // updates tell the state, listener.Whole at their end. What nobody needs at now
-// is forgotten; answered is who has answered what by now.
+// is forgotten: cancels and operations whose time is over. Answered is who has
+// answered what by now, nil of an operation that is sent to nobody any more.
 func (s *state) updates(now time.Time, answered map[task.ID]*task.Targets) iter.Seq[listener.Update] {
-	s.order = slices.DeleteFunc(s.order, func(id task.ID) bool { return s.open[id] == nil })
+	for id, o := range s.open {
+		if !now.Before(o.deliverBy) {
+			delete(s.open, id)
+		}
+	}
 	for id, e := range s.ended {
 		if !now.Before(e.Until) {
 			delete(s.ended, id)
 		}
 	}
 	for id, done := range answered {
-		if o := s.open[id]; o != nil {
+		if o := s.open[id]; o != nil && done != nil {
 			o.Done = done
+		} else {
+			delete(s.open, id)
 		}
 	}
+	s.order = slices.DeleteFunc(s.order, func(id task.ID) bool { return s.open[id] == nil })
 	return s.tell
 }
 

@@ -211,9 +211,10 @@ func (c *Client) fetchBeacon(nonce [16]byte) ([]byte, error) {
 func (c *Client) Policy(device uint32, user string) (listener.Policy, error) {
 	who := whose{device, user}
 	p, known := c.policies.find(who)
+	own := p.ETag
 	for range 2 {
 		var a policyReply
-		q := policyRequest{Device: device, User: user, Known: c.policies.etags(p.ETag)}
+		q := policyRequest{Device: device, User: user, Known: c.policies.etags(own)}
 		err := c.ask(context.Background(), policyPath, &q, &a)
 		if errors.Is(err, ErrAway) && known {
 			return p, nil
@@ -226,6 +227,7 @@ func (c *Client) Policy(device uint32, user string) (listener.Policy, error) {
 		}
 		// The body gave way to others since it was named; without names it comes.
 		c.policies.forget(a.ETag)
+		own = ""
 	}
 	return listener.Policy{}, errors.New("ask for policy: the site sent none")
 }
@@ -240,9 +242,9 @@ func (c *Client) Join(ctx context.Context, q wire.JoinRequest, address string) (
 }
 
 // Renew is for listener.Config.
-func (c *Client) Renew(ctx context.Context, device uint32, csr []byte) ([]byte, error) {
+func (c *Client) Renew(ctx context.Context, device uint32, request wire.Renew) ([]byte, error) {
 	var a renewReply
-	err := c.ask(ctx, renewPath, &renewRequest{Device: device, CSR: csr}, &a)
+	err := c.ask(ctx, renewPath, &renewRequest{Device: device, CSR: request.CSR, Proof: request.Proof}, &a)
 	return a.Certificate, err
 }
 

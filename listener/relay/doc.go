@@ -13,7 +13,9 @@
 // certificate that names a listener of the site which is admitted; joining alone
 // goes by a token, with a cap on how often. A listener gets files taken that have
 // its name and are signed with a key that it was granted, and may ask about the
-// devices that it speaks for. Bodies, uploads under way and requests a second are
+// devices that it speaks for. A renewal brings the device's own proof
+// ([wire.Renew]), without which it is refused: the listener alone gets no
+// certificate of a device. Bodies, uploads under way and requests a second are
 // bounded. A file is answered for when it is durable in the site's inbox; the
 // files of a request are put there in their order, and what precedes a refused
 // one stays.

@@ -95,6 +95,9 @@ func (f *Forwarder) survey() (counted bool, err error) {
 		return false, err
 	}
 	for _, e := range entries {
+		if _, err := box.ParseName(e.Name()); err != nil {
+			continue // it is not sent
+		}
 		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
 			f.used.Add(info.Size())
 			f.count.Add(1)
@@ -176,11 +179,12 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// Drain sends what waits, until nothing does, or ctx ends.
+// Drain sends what waits, until nothing does, or ctx ends. Nothing may be dropped
+// meanwhile.
 func (f *Forwarder) Drain(ctx context.Context) error {
 	for {
 		more, err := f.round(ctx)
-		if err != nil || !more && f.count.Load() == 0 {
+		if err != nil || !more {
 			return err
 		}
 		if err := ctx.Err(); err != nil {
@@ -205,6 +209,11 @@ func (f *Forwarder) await(ctx context.Context) bool {
 // more urgent may wait. more says that something is left.
 func (f *Forwarder) round(ctx context.Context) (more bool, err error) {
 	l, err := f.box.Scan()
+	if err == nil && len(l.Names) > 0 {
+		// A drop under way may have put a file there that is not durable yet: were it
+		// sent and then lost, its number would be given to another file.
+		err = durable.SyncFolder(f.cfg.Dir)
+	}
 	if err != nil {
 		return false, err
 	}

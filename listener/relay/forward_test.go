@@ -189,6 +189,25 @@ func TestForwardRefused(t *testing.T) {
 	}
 }
 
+// What is no file of the box does not wait for the site, and a drain does not wait
+// for it.
+func TestStrangeEntries(t *testing.T) {
+	dir, r := t.TempDir(), &receiver{}
+	if err := os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("hello"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := openForwarder(t, dir, 1, r, true)
+	defer f.Close()
+	drop(t, f, results(1))
+	if files, _ := f.Waiting(); files != 1 {
+		t.Errorf("%d files wait", files)
+	}
+	drain(t, f)
+	if files, bytes := f.Waiting(); files != 0 || bytes != 0 {
+		t.Errorf("%d files wait, %d bytes", files, bytes)
+	}
+}
+
 func TestForwardQuota(t *testing.T) {
 	r := &receiver{}
 	f, err := OpenForwarder(ForwarderConfig{Dir: t.TempDir(), Site: "P01", Listener: "EAST01", Epoch: 1, Key: boxKey("EAST01"), Quota: 600, Send: r.Send}, true)

@@ -74,6 +74,7 @@ type joinRequest struct {
 type renewRequest struct {
 	Device uint32 `json:"device"`
 	CSR    []byte `json:"csr"`
+	Proof  []byte `json:"proof,omitempty"` // the device's own, see [wire.Renew.Prove]
 }
 
 type renewReply struct {

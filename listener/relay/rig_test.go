@@ -82,7 +82,9 @@ func newSite(t testing.TB) *site {
 			}
 			return wire.JoinReply{Site: "P01", ID: address}, nil
 		},
-		Renew: func(_ context.Context, device uint32, csr []byte) ([]byte, error) { return csr, nil },
+		Renew: func(_ context.Context, device uint32, r wire.Renew) ([]byte, error) {
+			return append(r.CSR, r.Proof...), nil
+		},
 		JoinListener: func(_ context.Context, q wire.ListenerJoinRequest) (wire.ListenerJoinReply, error) {
 			return wire.ListenerJoinReply{Name: q.Token}, nil
 		},

@@ -43,7 +43,7 @@ type ServerConfig struct {
 	Policy    func(device uint32, user string) (listener.Policy, error)
 	KeepAlive func(device uint32) time.Duration
 	Join      func(ctx context.Context, req wire.JoinRequest, address string) (wire.JoinReply, error)
-	Renew     func(ctx context.Context, device uint32, csr []byte) (certificate []byte, err error)
+	Renew     func(ctx context.Context, device uint32, request wire.Renew) (certificate []byte, err error) // checks its proof
 
 	JoinListener  func(ctx context.Context, req wire.ListenerJoinRequest) (wire.ListenerJoinReply, error)
 	RenewListener func(ctx context.Context, name string, csr []byte) (wire.ListenerRenewReply, error)
@@ -270,7 +270,7 @@ func (s *Server) renew(ctx context.Context, name string, q renewRequest) (a rene
 	if !s.cfg.SpeaksFor(name, q.Device) {
 		return a, errScope
 	}
-	a.Certificate, err = s.cfg.Renew(ctx, q.Device, q.CSR)
+	a.Certificate, err = s.cfg.Renew(ctx, q.Device, wire.Renew{CSR: q.CSR, Proof: q.Proof})
 	return a, err
 }
 
@@ -293,6 +293,9 @@ func (s *Server) files(w http.ResponseWriter, r *http.Request) {
 		s.problem(w, r, err)
 		return
 	}
+	patient := http.NewResponseController(w)
+	patient.SetReadDeadline(time.Time{}) // for its turn may come later than the server gives a request
+	patient.SetWriteDeadline(time.Time{})
 	g.uploading.Lock()
 	defer g.uploading.Unlock()
 	select {
@@ -301,7 +304,6 @@ func (s *Server) files(w http.ResponseWriter, r *http.Request) {
 	case <-r.Context().Done():
 		return
 	}
-	patient := http.NewResponseController(w)
 	until := time.Now().Add(slowBody)
 	patient.SetReadDeadline(until)
 	patient.SetWriteDeadline(until)

@@ -1,8 +1,10 @@
 package relay
 
 import (
+	"crypto/tls"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"testing"
 	"time"
@@ -116,6 +118,62 @@ func TestFiles(t *testing.T) {
 	}
 }
 
+// A policy whose body gives way to others while the site is asked is asked for again.
+func TestPolicyGivesWay(t *testing.T) {
+	s := newSite(t)
+	s.policies[7] = listener.Policy{ETag: "a", Signed: []byte("body")}
+	east := s.listener("EAST01")
+	if _, err := east.Policy(7, ""); err != nil {
+		t.Fatal(err)
+	}
+	ask := s.server.cfg.Policy
+	s.server.cfg.Policy = func(device uint32, user string) (listener.Policy, error) {
+		if s.times("policy") == 1 {
+			east.policies.forget("a")
+		}
+		return ask(device, user)
+	}
+	if p, err := east.Policy(7, ""); err != nil || string(p.Signed) != "body" {
+		t.Errorf("%q, %v", p.Signed, err)
+	}
+}
+
+// Files may have to wait for their turn, longer than the server gives requests.
+func TestFilesWaitForTheirTurn(t *testing.T) {
+	s := newSite(t)
+	for range uploads {
+		s.server.slots <- struct{}{}
+	}
+	const serverGives = 2 * time.Second
+	big := box.Raw{Name: file(t, "EAST01", 1, 1, boxKey("EAST01")).Name, Data: make([]byte, 1<<20)} // more than comes before somebody reads
+	answers := make(chan error, 2)
+	for i, name := range []string{"EAST01", "WEST01"} {
+		web := httptest.NewUnstartedServer(s.server)
+		web.TLS = &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequestClientCert, Certificates: s.http.TLS.Certificates}
+		web.EnableHTTP2 = i == 0
+		web.Config.ReadTimeout, web.Config.WriteTimeout = serverGives, serverGives
+		web.Config.ErrorLog = s.http.Config.ErrorLog
+		web.StartTLS()
+		t.Cleanup(web.Close)
+		c := s.listener(name)
+		c.url = web.URL
+		go func() {
+			_, err := c.Send(t.Context(), []box.Raw{big})
+			answers <- err
+		}()
+	}
+	time.Sleep(serverGives + serverGives/2)
+	for range uploads {
+		<-s.server.slots
+	}
+	for range cap(answers) {
+		err := <-answers
+		if code := status(err); code != http.StatusUnprocessableEntity && code != http.StatusForbidden { // it was read, and found to be no file of it
+			t.Error(err)
+		}
+	}
+}
+
 // While the site cannot take files it says so, and nothing is taken.
 func TestInboxBreaks(t *testing.T) {
 	s := newSite(t)
@@ -145,10 +203,10 @@ func TestQuestions(t *testing.T) {
 	if _, err := east.Join(t.Context(), wire.JoinRequest{Token: "bad"}, ""); status(err) != 403 {
 		t.Errorf("join: %v", err)
 	}
-	if der, err := east.Renew(t.Context(), 5, []byte("csr")); err != nil || string(der) != "csr" {
+	if der, err := east.Renew(t.Context(), 5, wire.Renew{CSR: []byte("csr"), Proof: []byte(", proven")}); err != nil || string(der) != "csr, proven" {
 		t.Errorf("renew: %q, %v", der, err)
 	}
-	if _, err := east.Renew(t.Context(), 5000, []byte("csr")); status(err) != 403 {
+	if _, err := east.Renew(t.Context(), 5000, wire.Renew{CSR: []byte("csr")}); status(err) != 403 {
 		t.Errorf("renew a device it may not speak for: %v", err)
 	}
 	if epoch, err := east.NextEpoch(t.Context(), []byte("key")); err != nil || epoch != 3 {

@@ -52,7 +52,8 @@ const RenewPath = "/renew"
 // RenewRequest asks for a new certificate. The answer is a [RenewReply], or a
 // [JoinError].
 type RenewRequest struct {
-	CSR []byte `json:"csr"` // PKCS #10 in DER, signed by the key that the certificate is to have
+	CSR   []byte `json:"csr"`             // PKCS #10 in DER, signed by the key that the certificate is to have
+	Proof []byte `json:"proof,omitempty"` // of a device, see [Renew.Prove]
 }
 
 // RenewReply answers a [RenewRequest].

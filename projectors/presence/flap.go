@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -15,8 +16,8 @@ const (
 	FlapWindow  = 10 * time.Minute
 )
 
-// MaxFlapping is how many devices [Reader.Flapping] names, those with the lowest
-// numbers.
+// MaxFlapping is how many devices [Reader.Flapping] names, those that flapped last:
+// one that is quiet since then is among them until its next change.
 const MaxFlapping = 1000
 
 // A Flap is a device that flapped when it changed last.
@@ -96,9 +97,16 @@ func (f *fold) listFlaps() []Flap {
 	if f.flaps != nil || f.flapping.IsEmpty() {
 		return f.flaps
 	}
-	f.flaps = make([]Flap, 0, min(f.flapping.GetCardinality(), MaxFlapping))
-	for it := f.flapping.Iterator(); it.HasNext() && len(f.flaps) < MaxFlapping; {
-		device := it.Next()
+	devices := f.flapping.ToArray()
+	if len(devices) > MaxFlapping {
+		slices.SortFunc(devices, func(a, b uint32) int {
+			return cmp.Or(cmp.Compare(f.devices.at(b).since, f.devices.at(a).since), cmp.Compare(a, b))
+		})
+		devices = devices[:MaxFlapping]
+		slices.Sort(devices)
+	}
+	f.flaps = make([]Flap, 0, len(devices))
+	for _, device := range devices {
 		c := f.devices.at(device)
 		f.flaps = append(f.flaps, Flap{Device: device, Last: time.UnixMilli(c.since).UTC(), Event: c.event, Changes: c.count + 1,
 			First: time.UnixMilli(c.burst.since[FlapChanges-2]).UTC()})

@@ -61,6 +61,9 @@ func (c *cell) differs(to *cell) bool {
 func (f *fold) remember(b *projectors.Batch, device uint32, c, to *cell) error {
 	to.trail = c.trail
 	if !c.known || !c.differs(to) {
+		if f.flapping.Contains(device) {
+			f.flaps = nil // of another event
+		}
 		return nil
 	}
 	if to.trail == nil {

@@ -142,3 +142,36 @@ func TestFlappingIsNotTheListeners(t *testing.T) {
 		t.Errorf("%d changes, %v", len(all), err)
 	}
 }
+
+// Those that flapped long ago and have been quiet since do not hide who flaps now.
+func TestNewestFlapsAreNamed(t *testing.T) {
+	s, r := start(t)
+	number := uint64(0)
+	flap := func(at time.Time, from, to uint32) {
+		t.Helper()
+		for i := range presence.FlapChanges {
+			var entries []event.PresenceEntry
+			for device := from; device <= to; device++ {
+				e := on(device, 0)
+				e.Since = at.Add(time.Duration(i) * time.Second)
+				entries = append(entries, e)
+			}
+			number++
+			s.Append(delta("AAA", number, entries...))
+		}
+	}
+	flap(at, 1, presence.MaxFlapping+1)
+	flap(at.Add(time.Hour), presence.MaxFlapping+2, presence.MaxFlapping+2)
+	all, err := r.Flapping()
+	if err != nil || len(all) != presence.MaxFlapping {
+		t.Fatalf("%d devices, %v", len(all), err)
+	}
+	for i, f := range all[:len(all)-1] {
+		if f.Device != uint32(i+1) {
+			t.Fatalf("device %d at %d", f.Device, i)
+		}
+	}
+	if last := all[len(all)-1]; last.Device != presence.MaxFlapping+2 {
+		t.Errorf("device %d is the last one", last.Device)
+	}
+}

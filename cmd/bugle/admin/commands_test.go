@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -16,10 +17,10 @@ func site(t *testing.T) *fakeSite {
 		"POST " + console.PathTokens:          answer(console.TokenReply{Token: "bugle1.4f1d.5ec3e7.aa", ID: "4f1d", Uses: 25, Expires: at("12:00:00"), Event: 7}),
 		"DELETE " + console.PathToken:         answer(console.Written{Event: 8}),
 		"GET " + console.PathDevices:          deviceList,
-		"GET " + console.PathDevice:           answer(console.DeviceReply{Device: fleet[0], Facts: map[string]string{"os.name": "Debian", "cpu.count": "2", "evil": "a\x1b[2Jb"}, Event: 20}),
+		"GET " + console.PathDevice:           answer(deviceShown),
 		"POST " + console.PathDeviceBlock:     answer(console.Written{Event: 21}),
 		"POST " + console.PathDeviceUnblock:   answer(console.Written{Event: 22}),
-		"GET " + console.PathKinds:            answer(console.KindList{Items: []console.KindInfo{{Kind: "scan.quick", About: "look quickly"}, {Kind: "scan.full", About: "look everywhere"}}}),
+		"GET " + console.PathKinds:            answer(console.KindList{Items: []console.KindInfo{{Kind: "scan.quick", Class: "normal", Contract: "channel", Parameters: []string{"sha256"}, Schema: map[string]any{"type": "object"}, RunTimeoutSeconds: 3600, DeliverBySeconds: 3600, Priority: 1, Product: 2, About: "look quickly"}, {Kind: "scan.full", Class: "normal", Contract: "channel", Parameters: []string{}, Schema: map[string]any{"type": "object"}, RunTimeoutSeconds: 86400, DeliverBySeconds: 3600, Priority: 2, Product: 1, About: "look everywhere"}}}),
 		"POST " + console.PathOperations:      pushOf(25, answer(pushAnswer)),
 		"GET " + console.PathOperations:       answer(console.OperationPage{Items: []console.Operation{halfDone.Operation, someBad.Operation}, Event: 50}),
 		"GET " + console.PathOperation:        inOrder(answer(halfDone), answer(allGood)),
@@ -43,10 +44,34 @@ func site(t *testing.T) *fakeSite {
 		},
 		"GET " + console.PathComponents: answer(console.ComponentList{Items: []console.Component{{Component: "listener", Name: "BGB", State: "started", Epoch: 1, Version: "1.0.0", Address: "127.0.0.1:10123", Since: ptr(at("09:00:00")), Heard: ptr(at("10:00:00"))}}, Event: 50}),
 		"GET " + console.PathMessages:   answer(console.MessagePage{Items: []console.Message{{Event: 45, At: at("10:00:00"), Component: "agent", Message: 2001, Severity: "warning", Device: 2, Text: "clock was set back"}, {Event: 1, At: at("09:00:00"), Component: "listener", Message: 1001, Severity: "info", Text: "started"}}, Event: 50}),
-		"GET " + console.PathPolicy:     answer(console.PolicyReply{Policy: policyBefore, ETag: "e7a9", Event: 30}),
-		"PUT " + console.PathPolicy:     answer(console.PolicyReply{Policy: console.PolicyBody{KeepAliveSeconds: 30, ScanFolders: []string{"/home"}}, ETag: "f00d", Event: 53}),
+		"GET " + console.PathPolicy:     answer(console.PolicyReply{Policy: policyBefore, ETag: "e7a9", Event: 30, Version: 6}),
+		"GET " + console.PathTokens: answer(console.TokenList{Items: []console.TokenEntry{{ID: "4f1d", Uses: 25, Used: 3, Created: at("09:00:00"), Expires: at("12:00:00"), Usable: true},
+			{ID: "77aa", Listener: "BGL01", Uses: 1, Created: at("08:00:00"), Expires: at("08:30:00"), Revoked: true}}}),
+		"GET " + console.PathDeviceHistory: answer(console.DeviceHistory{Device: 1, Name: "pc-0001", Items: deviceShown.Changes, Event: 20}),
+		"GET " + console.PathKeys: answer(console.KeyList{Ring: 2, Since: ptr(at("09:00:00")), OldCA: 3, Devices: []console.RingCount{{Ring: 1, Devices: 2}, {Ring: 2, Devices: 23}},
+			Keys: []console.Key{{What: "task", ID: "0a0b", Since: 2, InUse: true}, {What: "task", ID: "0c0d", Since: 1}}}),
+		"POST " + console.PathKeyRotate: answer(console.Written{Event: 54}),
+		"POST " + console.PathKeyRetire: answer(console.Written{Event: 55}),
+		"GET " + console.PathListeners: answer(console.ListenerList{Items: []console.ListenerReply{{Name: "BGB", Epoch: 2, Own: true, TCP: []string{"bugle.example:10123"}, HTTPS: []string{"bugle.example:10443"}},
+			{Name: "BGL01", Epoch: 5, TCP: []string{"east.example:10123", "192.0.2.7:10123"}, HTTPS: []string{}, Scope: ptr(uint64(12)), Expires: ptr(at("12:00:00")), Revoked: true}}}),
+		"POST " + console.PathListenerRevoke: answer(console.Written{Event: 56}),
+		"GET " + console.PathUserPolicies:    answer(console.UserPolicyList{Items: []console.UserPolicyReply{annsPolicy}, Event: 57}),
+		"GET " + console.PathUserPolicy:      answer(annsPolicy),
+		"PUT " + console.PathUserPolicy:      answer(annsPolicy),
+		"DELETE " + console.PathUserPolicy:   answer(console.UserPolicyReply{User: "ann", Settings: json.RawMessage(`{}`), Version: 4, Event: 58}),
+
+		"PUT " + console.PathPolicy: answer(console.PolicyReply{Policy: console.PolicyBody{KeepAliveSeconds: 30, ScanFolders: []string{"/home"}}, ETag: "f00d", Event: 53, Version: 7}),
 	})
 }
+
+var deviceShown = console.DeviceReply{Device: fleet[0], Facts: map[string]string{"os.name": "Debian", "cpu.count": "2", "evil": "a\x1b[2Jb", "connection.carrier": "tcp"},
+	Connection:  &console.Connection{Carrier: "tcp", Why: "the first that answered", Since: "2026-03-01T10:00:00Z"},
+	Certificate: console.Certificate{Serial: "7f01ab", Issued: at("09:00:00"), Expires: at("23:00:00"), Event: 12},
+	Changes: []console.PresenceChange{{At: at("10:00:00"), Online: true, Reason: "signed-in", Listener: "BGB", Carrier: "tcp", Event: 19},
+		{At: at("09:30:00"), Reason: "timed-out", Listener: "BGB", Carrier: "tcp", Event: 15}},
+	Pending: []console.PendingOperation{{Operation: opID, Kind: "scan.quick", State: "running", DeliverBy: at("11:00:00")}}, Event: 20}
+
+var annsPolicy = console.UserPolicyReply{User: "ann", Settings: json.RawMessage(`{"proxy":"none"}`), From: "ann", Version: 3, Event: 57}
 
 var policyBefore = console.PolicyBody{KeepAliveSeconds: 900, PolicyPollSeconds: 3600, Indicators: []string{"aa", "bb"}, ScanFolders: []string{"/home"}}
 
@@ -67,8 +92,15 @@ var traced = console.TraceReply{Operation: opID, Kind: "scan.quick", Event: 50, 
 var everyCommand = []struct{ name, args string }{
 	{"token-create", "token create --uses 25 --ttl 2h"},
 	{"token-revoke", "token revoke 4f1d"},
+	{"token-list", "token list"},
+	{"keys-list", "keys list"},
+	{"keys-rotate", "keys rotate task --reason yearly --yes"},
+	{"keys-retire", "keys retire task --yes"},
+	{"listeners-list", "listeners list"},
+	{"listeners-revoke", "listeners revoke BGL01 --reason stolen --yes"},
 	{"devices-list", "devices list"},
 	{"devices-show", "devices show pc-0001"},
+	{"devices-history", "devices history pc-0001"},
 	{"devices-block", "devices block pc-0001 7 --reason stolen --yes"},
 	{"devices-unblock", "devices unblock pc-0001"},
 	{"push", "push scan.quick --all"},
@@ -97,6 +129,12 @@ var everyCommand = []struct{ name, args string }{
 	{"views-digest-one", "views digest presence"},
 	{"status-components", "status components"},
 	{"status-messages", "status messages"},
+	{"status-messages-explain", "status messages --explain 1201"},
+	{"policy-user-list", "policy user list"},
+	{"policy-user-show", "policy user show ann"},
+	{"policy-user-set", `policy user set ann {"proxy":"none"} --if-version 2`},
+	{"policy-user-remove", "policy user remove ann --reason left"},
+	{"kinds", "kinds"},
 	{"policy-show", "policy show"},
 	{"policy-set", "policy set keepAliveSeconds=30s policyPollSeconds= indicators="},
 }

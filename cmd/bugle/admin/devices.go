@@ -133,8 +133,7 @@ Facts come with the operation discovery.collect; before the first one there are 
 			if err := s.getAs(s.ctx, &past, console.Path(console.PathDevice, args[0]), nil, &d); err != nil {
 				return err
 			}
-			fields := deviceFields(&d)
-			s.out.object(d, fields)
+			s.out.object(d, s.deviceFields(&d))
 			return nil
 		}),
 	}

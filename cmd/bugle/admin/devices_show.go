@@ -18,28 +18,25 @@ const (
 	shownPending = 10
 )
 
-// deviceFields are what the table of one device shows.
-func deviceFields(d *console.DeviceReply) []field {
+// deviceFields are what the table and the CSV of one device show; what there are
+// several of is in the table alone.
+func (s *session) deviceFields(d *console.DeviceReply) []field {
 	fields := []field{
 		{"Name", "name", d.Name}, {"Number", "number", d.Number}, {"ID", "id", d.ID},
 		{"Online", "online", d.Online}, {"Reason", "reason", d.Reason}, {"Since", "since", d.Since},
-		{"Listener", "listener", d.Listener}, {"Carrier", "carrier", d.Carrier},
+		{"Listener", "listener", d.Listener}, {"Carrier", "carrier", d.Carrier}, {"Connects by", "connection", connects(d.Connection)},
 	}
-	if c := d.Connection; c != nil {
-		fields = append(fields, field{"Connects by", "connection", connects(c)})
+	if s.out.table() {
+		fields = append(fields, field{"Blocked", "", blockedFor(d)})
+	} else {
+		fields = append(fields, field{"", "blocked", d.Blocked}, field{"", "blockReason", d.BlockReason})
 	}
 	fields = append(fields,
-		field{"Blocked", "blocked", blockedFor(d)}, field{"System", "os", d.OS}, field{"Architecture", "arch", d.Arch}, field{"Agent", "agent", d.Agent},
-		field{"Joined", "joined", d.Joined}, field{"Certificate", "certificate", certificate(&d.Certificate)}, field{"Last event", "lastEvent", d.LastEvent},
+		field{"System", "os", d.OS}, field{"Architecture", "arch", d.Arch}, field{"Agent", "agent", d.Agent}, field{"Joined", "joined", d.Joined},
+		field{"Certificate", "certificate", d.Certificate.Serial}, field{"Good until", "expires", d.Certificate.Expires}, field{"Last event", "lastEvent", d.LastEvent},
 	)
-	for i, c := range d.Changes[:min(len(d.Changes), shownChanges)] {
-		fields = append(fields, field{fmt.Sprintf("Change -%d", i), "change", change(c)})
-	}
-	for _, p := range d.Pending[:min(len(d.Pending), shownPending)] {
-		fields = append(fields, field{"Open", "pending", fmt.Sprintf("%s %s, %s until %s", p.Operation, p.Kind, p.State, local(p.DeliverBy))})
-	}
-	if more := len(d.Pending) - shownPending; more > 0 {
-		fields = append(fields, field{"Open", "pending", fmt.Sprintf("and %d more", more)})
+	if s.out.table() {
+		fields = append(fields, s.recent(d)...)
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.Facts)) {
 		if !strings.HasPrefix(name, "connection.") {
@@ -49,9 +46,34 @@ func deviceFields(d *console.DeviceReply) []field {
 	return fields
 }
 
-func local(t time.Time) string { return t.Local().Format(time.DateTime) }
+// recent are the last changes of a device and the operations that are open for it.
+func (s *session) recent(d *console.DeviceReply) (fields []field) {
+	for i, c := range d.Changes[:min(len(d.Changes), shownChanges)] {
+		title := "Before"
+		if i == 0 {
+			title = "Last change"
+		}
+		fields = append(fields, field{title, "", s.change(c)})
+	}
+	for _, p := range d.Pending[:min(len(d.Pending), shownPending)] {
+		fields = append(fields, field{"Open", "", fmt.Sprintf("%s %s, %s until %s", p.Operation, p.Kind, p.State, s.instant(p.DeliverBy))})
+	}
+	if more := len(d.Pending) - shownPending; more > 0 {
+		fields = append(fields, field{"Open", "", fmt.Sprintf("and %d more", more)})
+	}
+	return fields
+}
+
+// instant is a time within a text of a table.
+func (s *session) instant(t time.Time) string {
+	text, _ := s.out.cell(t, false)
+	return text
+}
 
 func connects(c *console.Connection) string {
+	if c == nil {
+		return ""
+	}
 	words := c.Carrier
 	if c.Since != "" {
 		words += " since " + c.Since
@@ -64,21 +86,17 @@ func connects(c *console.Connection) string {
 
 func blockedFor(d *console.DeviceReply) any {
 	if d.Blocked && d.BlockReason != "" {
-		return "true: " + d.BlockReason
+		return "yes: " + d.BlockReason
 	}
 	return d.Blocked
 }
 
-func certificate(c *console.Certificate) string {
-	return fmt.Sprintf("%s until %s (event %d)", c.Serial, local(c.Expires), c.Event)
-}
-
-func change(c console.PresenceChange) string {
+func (s *session) change(c console.PresenceChange) string {
 	word := "offline"
 	if c.Online {
 		word = "online"
 	}
-	return fmt.Sprintf("%s %s, %s, %s by %s (event %d)", local(c.At), word, c.Reason, c.Listener, c.Carrier, c.Event)
+	return fmt.Sprintf("%s %s, %s, %s by %s (event %d)", s.instant(c.At), word, c.Reason, c.Listener, c.Carrier, c.Event)
 }
 
 var presenceColumns = []column[console.PresenceChange]{

@@ -1,6 +1,9 @@
 package admin
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"github.com/bugle-fleet/bugle/console"
@@ -67,6 +70,13 @@ fields devices and oldCA of -o json.`,
 // sortsOfKeys are what can be rotated and retired.
 var sortsOfKeys = []string{"task", "policy", "ca"}
 
+func sortOfKeys(word string) error {
+	if !slices.Contains(sortsOfKeys, word) {
+		return usage("%q is none of %s", word, strings.Join(sortsOfKeys, ", "))
+	}
+	return nil
+}
+
 func keysRotate(o *Options) *cobra.Command {
 	var reason string
 	var yes bool
@@ -82,6 +92,9 @@ devices that have not heard of the new one can connect.`,
 		Args:      exactly("task|policy|ca"),
 		ValidArgs: sortsOfKeys,
 		RunE: o.with(func(s *session, args []string) error {
+			if err := sortOfKeys(args[0]); err != nil {
+				return err
+			}
 			if err := s.confirm(yes, true, 0, "Make a new "+args[0]+" key that takes over at once?"); err != nil {
 				return err
 			}
@@ -119,6 +132,9 @@ site's ports have a certificate of the new authority from then on.`,
 		Args:      exactly("task|policy|ca"),
 		ValidArgs: sortsOfKeys,
 		RunE: o.with(func(s *session, args []string) error {
+			if err := sortOfKeys(args[0]); err != nil {
+				return err
+			}
 			if err := s.confirm(yes, true, 0, "Trust the old "+args[0]+" keys no more?"); err != nil {
 				return err
 			}

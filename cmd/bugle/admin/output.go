@@ -275,6 +275,8 @@ func isNumber(v any) bool {
 // cell is v as a table shows it, and its colour.
 func (p *printer) cell(v any, inList bool) (text, colour string) {
 	switch v := v.(type) {
+	case nil:
+		return "-", ""
 	case time.Time:
 		if v.IsZero() {
 			return "-", ""
@@ -316,6 +318,8 @@ func dash(s string) string {
 // plain is v as CSV has it.
 func plain(v any) string {
 	switch v := v.(type) {
+	case nil:
+		return ""
 	case time.Time:
 		if v.IsZero() {
 			return ""

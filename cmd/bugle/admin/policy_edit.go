@@ -101,7 +101,7 @@ func (s *session) edit(text []byte) ([]byte, error) {
 	}
 	editor := "vi"
 	for _, name := range []string{"EDITOR", "VISUAL"} {
-		if e := os.Getenv(name); e != "" {
+		if e := strings.TrimSpace(os.Getenv(name)); e != "" {
 			editor = e
 		}
 	}

@@ -75,6 +75,9 @@ func (s *session) showUser(p console.UserPolicyReply) {
 	case p.User:
 		from = "their own"
 	}
+	if !s.out.table() {
+		from = p.From
+	}
 	s.out.object(p, []field{{"User", "user", p.User}, {"Settings", "settings", string(p.Settings)}, {"From", "from", from},
 		{"Version", "version", p.Version}, {"Event", "event", p.Event}})
 }

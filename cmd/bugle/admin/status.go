@@ -73,7 +73,7 @@ func lastMessage(m *console.Message) any {
 	if m == nil {
 		return nil
 	}
-	return fmt.Sprintf("%d %s: %s", m.Message, m.Severity, m.Text)
+	return long(fmt.Sprintf("%d %s: %s", m.Message, m.Severity, m.Text))
 }
 
 func statusMessages(o *Options) *cobra.Command {

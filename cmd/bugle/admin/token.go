@@ -52,6 +52,9 @@ token for the same name, on a new machine, takes the place of the one before.`,
 			if listener == "" && len(scope) > 0 {
 				return usage("--scope is the scope of a listener: name it with --listener")
 			}
+			if listener != "" && uses > 1 {
+				return usage("--uses: a token for a listener is good for one use")
+			}
 			r := console.TokenRequest{TTLSeconds: int64(ttl / time.Second), Uses: uses, Listener: listener, Scope: scope}
 			if err := s.client.post(s.ctx, console.PathTokens, r, &reply); err != nil {
 				return err

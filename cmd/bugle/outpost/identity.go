@@ -215,6 +215,18 @@ func (id *identity) renewAt() time.Time {
 	return leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 3 * 2)
 }
 
+// renewed takes another certificate, and the authorities that the site named with
+// it if the keyring is still the one that was known when it was asked: else they
+// may be older than those of the keyring.
+func (id *identity) renewed(reply *wire.ListenerRenewReply, ring uint32) error {
+	return id.change(func(k *known) {
+		k.Joined.Certificate, k.Joined.Issuer = reply.Certificate, reply.Issuer
+		if k.Joined.Keyring == ring {
+			k.Joined.CAs = reply.CAs
+		}
+	})
+}
+
 // learn takes a keyring if it is the next one, and says whether it did.
 func (id *identity) learn(ring []byte) (bool, error) {
 	k := id.get()

@@ -198,15 +198,14 @@ func (o *Outpost) renewOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ring := o.id.get().Joined.Keyring
 	reply, err := o.client.RenewListener(ctx, csr)
 	if err != nil {
 		return plain(err)
 	}
 	o.changing.Lock()
 	defer o.changing.Unlock()
-	err = o.id.change(func(k *known) {
-		k.Joined.Certificate, k.Joined.Issuer, k.Joined.CAs = reply.Certificate, reply.Issuer, reply.CAs
-	})
+	err = o.id.renewed(&reply, ring)
 	if err == nil {
 		o.client.Trust(o.id.trust(o.cfg.siteHost()))
 		o.log.Info("the certificate is renewed", "next", o.id.renewAt())

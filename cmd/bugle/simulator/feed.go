@@ -65,12 +65,21 @@ func (f *feed) more(ctx context.Context) error {
 	return nil
 }
 
-// begin reads the state. Who is blocked is read before the position and so may be
-// told twice.
+// begin reads the state. Who is blocked is read behind the position and so may be
+// told twice; read before it, some would not be told.
 func (f *feed) begin(ctx context.Context) error {
 	r := f.site.now()
 	if r == nil {
 		return errDown
+	}
+	f.mapper = mapping.NewMapper()
+	var open []listener.Update
+	position, err := r.ops.At(func(s *operation.Snapshot) (err error) {
+		open, err = f.mapper.State(s.Open(), s.Cancels())
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	for _, ring := range r.authority.Keyrings() {
 		f.waiting = append(f.waiting, listener.ChangeKeys{Ring: ring})
@@ -78,16 +87,7 @@ func (f *feed) begin(ctx context.Context) error {
 	for _, device := range r.authority.Blocked() {
 		f.waiting = append(f.waiting, listener.BlockDevice{Device: device})
 	}
-	f.mapper = mapping.NewMapper()
-	position, err := r.ops.At(func(s *operation.Snapshot) error {
-		updates, err := f.mapper.State(s.Open(), s.Cancels())
-		f.waiting = append(f.waiting, updates...)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	f.waiting = append(f.waiting, listener.Whole{})
+	f.waiting = append(append(f.waiting, open...), listener.Whole{})
 	f.next = position + 1
 	f.reader, err = r.store.Follow(ctx, f.next)
 	return err

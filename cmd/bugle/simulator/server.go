@@ -140,8 +140,8 @@ func (p *serving) configure(r *running, epoch uint32) error {
 		Join: func(ctx context.Context, req wire.JoinRequest, address string) (wire.JoinReply, error) {
 			return asked(p, func(r *running) (wire.JoinReply, error) { return r.authority.Join(ctx, req, address) })
 		},
-		Renew: func(ctx context.Context, device uint32, csr []byte) ([]byte, error) {
-			return asked(p, func(r *running) ([]byte, error) { return r.authority.Renew(ctx, device, csr) })
+		Renew: func(ctx context.Context, device uint32, request wire.Renew) ([]byte, error) {
+			return asked(p, func(r *running) ([]byte, error) { return r.authority.Renew(ctx, device, request) })
 		},
 		KeepAlive: time.Minute, SnapshotEvery: interval, SnapshotMost: interval, Grace: 2 * time.Second, Log: Log,
 	})

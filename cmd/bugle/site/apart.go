@@ -50,8 +50,8 @@ func told(err error) error {
 	return err
 }
 
-func (s *Site) renew(ctx context.Context, device uint32, csr []byte) ([]byte, error) {
-	certificate, err := s.authority.Renew(ctx, device, csr)
+func (s *Site) renew(ctx context.Context, device uint32, request wire.Renew) ([]byte, error) {
+	certificate, err := s.authority.Renew(ctx, device, request)
 	return certificate, told(err)
 }
 
@@ -70,23 +70,29 @@ func (s *Site) renewListener(ctx context.Context, name string, csr []byte) (repl
 	return reply, nil
 }
 
-// answered is who has answered the open operations finally, by now.
-func (s *Site) answered() (map[task.ID]*task.Targets, error) {
+// answered is who has answered operations finally, by now, and nil of those that
+// are not open any more. One that the view does not know yet is left out.
+func (s *Site) answered(told []task.ID) (map[task.ID]*task.Targets, error) {
 	open, _, err := s.readers.operation.Open()
 	if err != nil {
 		return nil, err
 	}
 	all := make(map[task.ID]*task.Targets, len(open))
 	for _, o := range open {
-		if o.Final == nil {
+		if all[o.ID], err = task.NewTargets(roaring.Values(o.Final)); err != nil {
+			return nil, err
+		}
+	}
+	for _, id := range told {
+		if _, listed := all[id]; listed {
 			continue
 		}
-		t, err := o.Signed.Task()
+		o, known, err := s.readers.operation.Get(id)
 		if err != nil {
 			return nil, err
 		}
-		if all[t.Operation], err = task.NewTargets(roaring.Values(o.Final)); err != nil {
-			return nil, err
+		if known && !o.Open() { // asked later than the list was made, it may be open
+			all[id] = nil
 		}
 	}
 	return all, nil

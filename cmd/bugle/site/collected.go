@@ -26,7 +26,7 @@ const logsRemoved = 1401
 
 func (s *Site) openCollected() (err error) {
 	s.collected, err = collected.Open(filepath.Join(s.cfg.Data, collectedFolder), s.cfg.MaxLogs, func(f collected.File) {
-		s.notices.take(&event.SiteMessage{Component: "logs", Message: logsRemoved, Severity: event.Warning,
+		s.notices.take(&event.SiteMessage{Component: "logs", Message: logsRemoved, Severity: event.Warning, Device: f.Device,
 			Text: fmt.Sprintf("the logs of device %d for operation %s (%d bytes) made room for newer ones; --max-logs says how many bytes are kept", f.Device, f.Operation, f.Size)})
 	})
 	return err
