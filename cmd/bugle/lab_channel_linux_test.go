@@ -252,15 +252,24 @@ func (k keyed) RoundTrip(r *http.Request) (*http.Response, error) {
 // pushes pushes until ctx ends. A push that was not answered is asked for again,
 // with its key, until it is.
 func (l *channelLab) pushes(ctx context.Context, random *rand.Rand) {
-	for n := 0; ctx.Err() == nil; n++ {
-		key := fmt.Sprint("lab-", n)
+	n := 0
+	push := func(in console.PushRequest) string {
+		n++
+		return l.pushUntil(l.t.Context(), fmt.Sprint("lab-", n), in)
+	}
+	for ctx.Err() == nil && !l.t.Failed() {
 		in := l.somePush(random)
-		id := l.pushUntil(l.t.Context(), key, in)
-		if id == "" {
-			return
-		}
-		if random.IntN(12) == 0 && in.DeliverBySeconds == longDeliver {
+		id := push(in)
+		switch {
+		// What may start again is not cancelled: if it runs, and its agent is killed, it
+		// does not come again and has no end before its deadline.
+		case random.IntN(12) == 0 && in.DeliverBySeconds == longDeliver && in.Kind != kindAgain:
 			l.cancelSoon(random, id)
+		case random.IntN(12) == 0: // more than run at once, so that some wait for their turn until it is too late
+			in = console.PushRequest{Kind: kindSlow, All: true, DeliverBySeconds: int64(2 + random.IntN(2)), Reason: "burst"}
+			for range 10 {
+				push(in)
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -277,9 +286,9 @@ func (l *channelLab) somePush(random *rand.Rand) console.PushRequest {
 	in.Priority = uint8(1 + random.IntN(3))
 	in.Kind = []string{kindQuick, kindQuick, kindSlow, kindSlow, kindAgain, kindDurable}[random.IntN(6)]
 	if random.IntN(100) < 60 {
-		in.DeliverBySeconds = int64(5 + random.IntN(26))
-		if !l.large {
-			in.DeliverBySeconds = int64(1 + random.IntN(3))
+		in.DeliverBySeconds = int64(1 + random.IntN(4))
+		if l.large && random.IntN(2) == 0 {
+			in.DeliverBySeconds = int64(5 + random.IntN(26))
 		}
 	}
 	if in.All = in.Kind != kindDurable; !in.All {
@@ -338,22 +347,24 @@ func (l *channelLab) disturb(rounds int) {
 	l.api.http.CloseIdleConnections()
 }
 
-// round makes one to three faults at once, and lets a moment pass.
+// round makes one to three faults at once, and lets a moment pass. The first of them
+// takes turns, so that none is left to chance.
 func (l *channelLab) round() {
 	var all sync.WaitGroup
-	var names []string
-	for range 1 + l.random.IntN(3) {
-		f := &channelFaults[l.random.IntN(len(channelFaults))]
-		if slices.Contains(names, f.name) {
-			continue
+	turn := &channelFaults[(l.cycles-1)%len(channelFaults)]
+	faults := []*channelFault{turn}
+	for range l.random.IntN(3) {
+		if f := &channelFaults[l.random.IntN(len(channelFaults))]; !slices.Contains(faults, f) {
+			faults = append(faults, f)
 		}
-		names = append(names, f.name)
+	}
+	for _, f := range faults {
 		random := rand.New(rand.NewPCG(l.random.Uint64(), 6))
 		all.Go(func() {
-			time.Sleep(time.Duration(random.IntN(1500)) * time.Millisecond) // where a fault falls is the test's subject
+			l.pass(time.Duration(random.IntN(1500)) * time.Millisecond) // where a fault falls is the test's subject
 			f.do(l, random)
 		})
 	}
 	all.Wait()
-	time.Sleep(time.Duration(200+l.random.IntN(1300)) * time.Millisecond)
+	l.pass(time.Duration(200+l.random.IntN(1300)) * time.Millisecond)
 }
