@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bugle-fleet/bugle/cmd/bugle/stage"
 	"github.com/bugle-fleet/bugle/journal"
 	"github.com/bugle-fleet/bugle/journal/durable"
 	"github.com/bugle-fleet/bugle/journal/lock"
@@ -36,7 +37,7 @@ type Outpost struct {
 	changing sync.Mutex    // held by who changes the identity once the parts run
 	learnt   chan struct{} // one slot: another keyring counts
 
-	listening, forwarding stage // ended by Close in this order
+	listening, forwarding stage.Stage // ended by Close in this order
 	failed                chan error
 }
 
@@ -95,8 +96,8 @@ func (o *Outpost) open(ctx context.Context) (err error) {
 	if err := o.openListener(); err != nil {
 		return err
 	}
-	o.forwarding.start(o, "forwarder", o.keepUp)
-	o.listening.start(o, "listener", func(ctx context.Context) error {
+	o.forwarding.Start(o.failed, "forwarder", o.keepUp)
+	o.listening.Start(o.failed, "listener", func(ctx context.Context) error {
 		defer o.feed.Close()
 		return o.listener.Serve(ctx, o.tcp, o.http)
 	})
@@ -267,7 +268,7 @@ func (o *Outpost) Addresses() Addresses {
 // later, or elsewhere; what the listener knows is dropped; the site is given what
 // it takes within [Config].Drain, and the rest waits for the next start.
 func (o *Outpost) Close() error {
-	errs := []error{o.listening.end(), o.forwarding.end()}
+	errs := []error{o.listening.End(), o.forwarding.End()}
 	if o.forwarder != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), o.cfg.Drain)
 		if err := o.forwarder.Drain(ctx); err != nil {

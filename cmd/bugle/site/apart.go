@@ -139,6 +139,6 @@ func (s *Site) openPublisher(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s (--listen-feed): %w", s.cfg.ListenFeed, err)
 	}
-	s.publisherStage.start(s, "feed", s.publisher.Run)
+	s.publisherStage.Start(s.failed, "feed", s.publisher.Run)
 	return nil
 }

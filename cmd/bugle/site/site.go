@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bugle-fleet/bugle/cmd/bugle/backup"
+	"github.com/bugle-fleet/bugle/cmd/bugle/stage"
 	"github.com/bugle-fleet/bugle/console"
 	"github.com/bugle-fleet/bugle/console/authority"
 	"github.com/bugle-fleet/bugle/console/clock"
@@ -68,7 +69,7 @@ type Site struct {
 	server    *http.Server
 
 	// One stage each, ended by Close in the order in which they stand here.
-	consoleStage, listenerStage, publisherStage, inboxStage, upkeepStage, noticeStage, viewStage, treeStage, storeStage, spaceStage stage
+	consoleStage, listenerStage, publisherStage, inboxStage, upkeepStage, noticeStage, viewStage, treeStage, storeStage, spaceStage stage.Stage
 	failed                                                                                                                          chan error
 }
 
@@ -145,7 +146,7 @@ func (s *Site) openHistory(ctx context.Context) (err error) {
 	s.policies, s.writes, s.ledger, s.notes = console.NewPolicies(s.authority), console.NewWrites(), inbox.NewLedger(), upkeep.NewNotes()
 	s.gate = pacing.NewGate()
 	s.space = newSpace(s.cfg.Data, uint64(s.cfg.MinFree), s.cfg.Log)
-	s.spaceStage.start(s, "disk space", s.space.run)
+	s.spaceStage.Start(s.failed, "disk space", s.space.run)
 	s.store, err = jetstream.Open(ctx, filepath.Join(s.cfg.Data, "journal"), jetstream.Options{
 		Options:   journal.Options{Folds: []journal.Fold{s.authority, s.policies, s.writes, s.ledger, s.notes, s.gate}},
 		Log:       s.cfg.Log.With("component", "journal"),
@@ -161,8 +162,8 @@ func (s *Site) openHistory(ctx context.Context) (err error) {
 	}
 	s.journal = roomyJournal{s.store, s.space}
 	s.notices = newNotices(s.journal, s.cfg.Log.With("component", "notices"))
-	s.noticeStage.start(s, "notices", s.notices.run)
-	s.storeStage.start(s, "journal", s.watchStore)
+	s.noticeStage.Start(s.failed, "notices", s.notices.run)
+	s.storeStage.Start(s.failed, "journal", s.watchStore)
 	s.authority.Attach(s.journal)
 	if err := s.authority.Check(); err != nil {
 		return err
@@ -186,7 +187,7 @@ func (s *Site) openTree() (err error) {
 	if err != nil {
 		return err
 	}
-	s.treeStage.start(s, "tree", s.tree.Run)
+	s.treeStage.Start(s.failed, "tree", s.tree.Run)
 	return nil
 }
 
@@ -237,7 +238,7 @@ func (s *Site) openViews(ctx context.Context) (err error) {
 		return err
 	}
 	s.policies.Attach(console.PolicyParts{Operations: or, Listeners: console.ListenersOf(s.authority)})
-	s.viewStage.start(s, "views", s.views.Run)
+	s.viewStage.Start(s.failed, "views", s.views.Run)
 	head := s.journal.Head().Event
 	for _, v := range s.views.Status() {
 		err := s.views.Wait(ctx, head, v.Name)
@@ -260,7 +261,7 @@ func (s *Site) openInbox(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.inboxStage.start(s, "inbox", s.inbox.Run)
+	s.inboxStage.Start(s.failed, "inbox", s.inbox.Run)
 	return nil
 }
 
@@ -327,7 +328,7 @@ func (s *Site) openConsole(context.Context) error {
 }
 
 func (s *Site) startListener() {
-	s.listenerStage.start(s, "listener", func(ctx context.Context) error {
+	s.listenerStage.Start(s.failed, "listener", func(ctx context.Context) error {
 		defer s.feed.Close()
 		return s.listener.Serve(ctx, s.sockets.tcp, s.sockets.http)
 	})
@@ -345,7 +346,7 @@ func (s *Site) startConsole() {
 		Journal: s.journal, Gate: s.gate, Operations: s.readers.operation, Online: s.readers.presence.Online,
 		SignCancel: s.authority.SignCancel, Views: s.views, Log: s.cfg.Log,
 	})
-	s.consoleStage.start(s, "console", func(ctx context.Context) error {
+	s.consoleStage.Start(s.failed, "console", func(ctx context.Context) error {
 		parts, ctx := errgroup.WithContext(ctx)
 		parts.Go(func() error { return c.Run(ctx) })
 		parts.Go(func() error { return waves.Run(ctx) })
@@ -400,7 +401,7 @@ func (s *Site) Addresses() Addresses {
 // inbox takes those files; the views catch up; the tree signs what is new; views
 // and journal close.
 func (s *Site) Close() error {
-	errs := []error{s.consoleStage.end(), s.listenerStage.end(), s.publisherStage.end()}
+	errs := []error{s.consoleStage.End(), s.listenerStage.End(), s.publisherStage.End()}
 	if s.publisher != nil {
 		errs = append(errs, s.publisher.Close())
 	}
@@ -409,24 +410,24 @@ func (s *Site) Close() error {
 		errs = append(errs, s.drain(ctx))
 		cancel()
 	}
-	errs = append(errs, s.inboxStage.end())
+	errs = append(errs, s.inboxStage.End())
 	if s.inbox != nil {
 		errs = append(errs, s.inbox.Close())
 	}
-	errs = append(errs, s.upkeepStage.end(), s.noticeStage.end())
+	errs = append(errs, s.upkeepStage.End(), s.noticeStage.End())
 	if s.views != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 		errs = append(errs, s.views.Wait(ctx, s.journal.Head().Event))
 		cancel()
-		errs = append(errs, s.viewStage.end(), s.views.Close())
+		errs = append(errs, s.viewStage.End(), s.views.Close())
 	}
 	if s.tree != nil {
-		errs = append(errs, s.treeStage.end(), s.tree.Close())
+		errs = append(errs, s.treeStage.End(), s.tree.Close())
 	}
 	if s.store != nil {
 		errs = append(errs, s.store.Close())
 	}
-	errs = append(errs, s.storeStage.end(), s.spaceStage.end())
+	errs = append(errs, s.storeStage.End(), s.spaceStage.End())
 	errs = append(errs, s.sockets.close())
 	if s.unlock != nil {
 		s.unlock()

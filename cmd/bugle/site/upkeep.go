@@ -40,7 +40,7 @@ func (s *Site) openUpkeep() (err error) {
 	if err != nil {
 		return err
 	}
-	s.upkeepStage.start(s, "upkeep", s.upkeep.Run)
+	s.upkeepStage.Start(s.failed, "upkeep", s.upkeep.Run)
 	return nil
 }
 

@@ -1,4 +1,5 @@
-package outpost
+// Package stage runs the parts of a program that are started and ended in order.
+package stage
 
 import (
 	"context"
@@ -6,14 +7,14 @@ import (
 	"fmt"
 )
 
-// A stage is a part that runs until it is ended. The zero value does not run.
-type stage struct {
+// A Stage is a part that runs until it is ended. The zero value does not run.
+type Stage struct {
 	cancel context.CancelFunc
 	done   chan error
 }
 
-// start runs a part. If it ends by itself, the listener has failed.
-func (g *stage) start(o *Outpost, name string, run func(context.Context) error) {
+// Start runs a part. If it ends by itself, failed is told, unless it was before.
+func (g *Stage) Start(failed chan<- error, name string, run func(context.Context) error) {
 	var ctx context.Context
 	ctx, g.cancel = context.WithCancel(context.Background())
 	g.done = make(chan error, 1)
@@ -24,7 +25,7 @@ func (g *stage) start(o *Outpost, name string, run func(context.Context) error) 
 				err = errors.New("ended by itself")
 			}
 			select {
-			case o.failed <- fmt.Errorf("%s: %w", name, err):
+			case failed <- fmt.Errorf("%s: %w", name, err):
 			default:
 			}
 		}
@@ -38,8 +39,9 @@ func (g *stage) start(o *Outpost, name string, run func(context.Context) error) 
 	}()
 }
 
-// end ends the part and returns what it ended with.
-func (g *stage) end() error {
+// End ends the part, waits for that, and returns what it ended with. A part that
+// does not run has ended well.
+func (g *Stage) End() error {
 	if g.cancel == nil {
 		return nil
 	}
