@@ -305,7 +305,7 @@ func TestSameBoot(t *testing.T) {
 			t.Errorf("%q and %q", c.a, c.b)
 		}
 	}
-	if bootName() == "" || bootName() != bootName() {
+	if first, second := bootName(), bootName(); first == "" || first != second {
 		t.Error("the boot has no name, or changes it")
 	}
 }

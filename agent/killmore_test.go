@@ -92,12 +92,12 @@ func TestKilledWithATaskInPolicy(t *testing.T) {
 		kill := s.spawn(dir)
 		m := s.order("test.once", nil)
 		id := operationOf(m)
-		p := s.accept().publishAll(document{}, m).welcome()
+		s.accept().publishAll(document{}, m).welcome()
 		time.Sleep(time.Duration(rng.Int64N(int64(25 * time.Millisecond)))) // how far it comes is left to chance
 		kill()
 		before := runs(dir)
 		s.spawn(dir)
-		p = s.accept().publishAll(document{Serial: 1}, m).welcome()
+		p := s.accept().publishAll(document{Serial: 1}, m).welcome()
 		if rng.IntN(2) == 0 {
 			p.send(m)
 		}

@@ -405,7 +405,7 @@ func TestExpiredCertificateIsRenewed(t *testing.T) {
 			if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
 				t.Error(err)
 			}
-			if m := (wire.Renew{CSR: q.CSR, Proof: q.Proof}); !m.ProvenBy(proves[posts-1], s.id.Site, s.id.Device) {
+			if m := wire.Renew(q); !m.ProvenBy(proves[posts-1], s.id.Site, s.id.Device) {
 				t.Errorf("request %d is not proven by the key that it should be", posts)
 			}
 			if shown := r.TLS.PeerCertificates[0].Raw; !bytes.Equal(shown, reply.Certificate) && !bytes.Equal(shown, ended.Raw) {

@@ -362,7 +362,7 @@ func TestDroppedWhileSigningIn(t *testing.T) {
 		case <-time.After(time.Hour):
 			t.Fatal("no other sign-in")
 		}
-		p = s.accept().welcome()
+		s.accept().welcome()
 		settle()
 		if n.n.Load() != 1 {
 			t.Errorf("started %d times", n.n.Load())

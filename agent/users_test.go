@@ -209,7 +209,7 @@ func TestListenersFromPolicy(t *testing.T) {
 			t.Errorf("then at %s", last())
 		}
 		p.send(&wire.Close{Code: wire.Redirect})
-		p = s.accept().welcome()
+		s.accept().welcome()
 		if last() != "listener.test:1003" {
 			t.Errorf("redirected to %s", last())
 		}

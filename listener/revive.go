@@ -91,7 +91,7 @@ func (l *Listener) answerRevive(w http.ResponseWriter, r *http.Request) (*wire.R
 		return nil, &JoinRefused{http.StatusBadRequest, "Malformed request", "body is not a request to renew in JSON"}
 	}
 	reply := new(wire.RenewReply)
-	if reply.Certificate, err = l.cfg.Renew(r.Context(), id.Device, wire.Renew{CSR: req.CSR, Proof: req.Proof}); err != nil {
+	if reply.Certificate, err = l.cfg.Renew(r.Context(), id.Device, wire.Renew(req)); err != nil {
 		return nil, err
 	}
 	if reply.Rings, err = l.table.signedRings(); err != nil {
