@@ -161,7 +161,8 @@ func (a *attack) run(h *hostile, connections int) (stop func()) {
 	if a.port == "https" {
 		to = h.l.https
 	}
-	h.done = make(chan struct{})
+	done := make(chan struct{})
+	h.done = done
 	h.dialled.Store(0)
 	var all sync.WaitGroup
 	for i := range connections {
@@ -176,7 +177,7 @@ func (a *attack) run(h *hostile, connections int) (stop func()) {
 				over := make(chan struct{})
 				go func() {
 					select {
-					case <-h.done:
+					case <-done: // not h's, which may be that of the next attack by now
 					case <-over:
 					}
 					c.Close()
