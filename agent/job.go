@@ -323,8 +323,12 @@ func (j *job) run(ctx context.Context) action.Outcome {
 	}
 	out := action.Outcome{State: task.TimedOut}
 	if ctx.Err() == nil {
-		out = j.Action.Run(ctx, action.Request{Operation: j.task.Operation, Kind: j.task.Kind,
+		begin, beginning := action.Begin(ctx, j.late)
+		out = j.Action.Run(begin, action.Request{Operation: j.task.Operation, Kind: j.task.Kind,
 			Params: j.task.Params, Host: host{j.a}})
+		if beginning.Refused() {
+			return j.tooLate()
+		}
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) && out.State != task.Succeeded {
 		return action.Outcome{State: task.TimedOut, Detail: "did not end within " + timeout.String()}

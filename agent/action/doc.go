@@ -83,4 +83,10 @@
 // standard input. Code 0 is succeeded, 77 not-applicable, any other failed; what it
 // writes is the detail, cut to what a result holds. On Windows the rights of the
 // folder are the only lock.
+//
+// # Deadlines
+//
+// The agent looks at the site's time before it runs an action, and once more right
+// before the first program of the task starts ([Begin]): a busy machine may hold it
+// up in between. What a task starts after that is its own affair.
 package action

@@ -138,6 +138,9 @@ func runCommand(ctx context.Context, c command) (ending, error) {
 		return ending{}, err
 	}
 	cmd, output, mistakes := c.build()
+	if err := mayStart(ctx); err != nil {
+		return ending{}, fmt.Errorf("start %s: %w", c.path, err)
+	}
 	if err := cmd.Start(); err != nil {
 		return ending{}, fmt.Errorf("start %s: %w", c.path, err)
 	}
