@@ -9,7 +9,8 @@
 //     the event was made of;
 //   - a device: that it joined, was blocked or unblocked, what was discovered of
 //     it, an entry of a presence report, a row of results, an operation that it is
-//     a target of, a status message about it. What an event says of all devices of
+//     a target of, a wave that it is in, a certificate of its, a message of a
+//     listener or of the site about it. What an event says of all devices of
 //     a listener at once (that it stopped, a report that leaves a device out) is
 //     not said of one, nor is the end of an operation;
 //   - an operation: its request, its ends, rows of its results, and the request of

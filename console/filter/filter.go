@@ -70,7 +70,7 @@ func CheckKind(s string) error {
 var (
 	deviceKinds = kindSet(event.KindDeviceJoined, event.KindDeviceDiscovered, event.KindDeviceBlocked, event.KindDeviceUnblocked,
 		event.KindPresenceSnapshot, event.KindPresenceDelta, event.KindResultsReported, event.KindOperationRequest, event.KindOperationReleased,
-		event.KindStatusMessage, event.KindCertificateIssued)
+		event.KindStatusMessage, event.KindSiteMessage, event.KindCertificateIssued)
 	operationKinds = kindSet(event.KindOperationRequest, event.KindOperationCancel, event.KindOperationExpired, event.KindOperationClosed,
 		event.KindOperationReleased, event.KindOperationStopped, event.KindResultsReported)
 )
@@ -168,6 +168,8 @@ func concerns(p event.Payload, device uint32) bool {
 	case *event.DeviceUnblocked:
 		return p.Device == device
 	case *event.StatusMessage:
+		return p.Device == device
+	case *event.SiteMessage:
 		return p.Device == device
 	case *event.CertificateIssued:
 		return p.Device == device

@@ -198,7 +198,7 @@ func mentions(v reflect.Value, name string, want any) bool {
 			if field == name && v.Field(i).Interface() == want || mentions(v.Field(i), name, want) {
 				return true
 			}
-			if field == "Targets" && name == "Device" {
+			if (field == "Targets" || field == "Devices") && name == "Device" {
 				b := roaring.New()
 				if b.UnmarshalBinary(v.Field(i).Bytes()) == nil && slices.Contains(b.ToArray(), want.(uint32)) {
 					return true
