@@ -77,18 +77,10 @@ type reader struct {
 	last   uint64
 	begins bool // the hash of at is not known: the first page is taken at its word
 
-	loaded chunk        // pages behind at that came from the store
-	chunks int          // that were loaded
-	ahead  <-chan chunk // brings those behind them, or nil
-	cancel func()       // ends what brings them
-}
-
-// A chunk is pages that one Load has brought.
-type chunk struct {
-	raws   [][]byte
-	hashes [][32]byte
-	hashed chan struct{} // closed when hashes are there
-	err    error
+	loaded *chunk        // pages behind at that came from the store, or nil
+	chunks int           // that were loaded
+	ahead  <-chan *chunk // brings those behind them, or nil
+	cancel func()        // ends what brings them
 }
 
 func (r *reader) Next(ctx context.Context) (*journal.Page, error) {
@@ -103,7 +95,7 @@ func (r *reader) Next(ctx context.Context) (*journal.Page, error) {
 		switch {
 		case v.err != nil:
 			return nil, v.err
-		case len(r.loaded.raws) > 0:
+		case r.loaded.next() != nil:
 			return r.parse(v.head)
 		case v.page != nil:
 			r.stop() // it would bring this page again
@@ -142,19 +134,18 @@ func (r *reader) take(s *journal.Sealed) (*journal.Page, error) {
 // parse hands out the next page that was loaded. The last one of the journal has
 // no page behind it that holds its hash: it must be what end says.
 func (r *reader) parse(end journal.Head) (*journal.Page, error) {
-	raw, hash := r.loaded.raws[0], r.loaded.hashes[0]
+	raw := r.loaded.next()
 	if previous, ok := journal.PreviousHash(raw); ok {
 		r.begin(previous)
 	}
-	page, err := journal.ParseHashed(raw, hash, r.at)
+	page, err := journal.ParseHashed(raw, r.loaded.hash(), r.at)
 	if err != nil {
 		return nil, err
 	}
 	if at := r.at.Next(page); at.Pages == end.Pages && at != end {
 		return nil, otherEnd(page, at.Pages)
 	}
-	r.loaded.raws[0] = nil
-	r.loaded.raws, r.loaded.hashes = r.loaded.raws[1:], r.loaded.hashes[1:]
+	r.loaded.pass()
 	r.at = r.at.Next(page)
 	return page, nil
 }
@@ -182,25 +173,19 @@ func (r *reader) load(ctx context.Context, end uint64) error {
 }
 
 // next returns the chunk behind at: the one that is on its way, or a new one.
-func (r *reader) next(ctx context.Context, last uint64) (c chunk, err error) {
-	ok := false
+func (r *reader) next(ctx context.Context, last uint64) (*chunk, error) {
 	if r.ahead != nil {
 		select {
-		case c, ok = <-r.ahead:
+		case c, ok := <-r.ahead:
+			if ok {
+				return c, nil
+			}
 		case <-ctx.Done():
-			return chunk{}, ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
-	if !ok {
-		r.stop()
-		c = r.j.fetch(ctx, r.at.Pages+1, last)
-	}
-	select {
-	case <-c.hashed:
-		return c, nil
-	case <-ctx.Done():
-		return chunk{}, ctx.Err()
-	}
+	r.stop()
+	return newChunk(r.j.store.Load(ctx, r.at.Pages+1, last)), nil
 }
 
 // readAhead begins to get the pages behind number n up to the journal's end as it
@@ -211,17 +196,22 @@ func (r *reader) readAhead(n, end uint64) {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	to := make(chan chunk)
+	to := make(chan *chunk, 1)
 	r.ahead, r.cancel = to, cancel
 	go r.j.bring(ctx, n+1, last, to)
 }
 
-// bring loads page n and all behind it up to last, a chunk at a time: one waits for
-// whoever reads while the next is loaded, and both are hashed meanwhile.
-func (j *Journal) bring(ctx context.Context, n, last uint64, to chan<- chunk) {
+// bring loads page n and all behind it up to last, a chunk at a time. One waits for
+// whoever reads while the next is loaded. With each it helps before it waits itself,
+// and with the one before only when that is loaded: whoever reads is never without.
+func (j *Journal) bring(ctx context.Context, n, last uint64, to chan<- *chunk) {
 	defer close(to)
+	var before *chunk
 	for n <= last {
-		c := j.fetch(ctx, n, last)
+		c := newChunk(j.store.Load(ctx, n, last))
+		if before != nil {
+			before.help()
+		}
 		select {
 		case to <- c:
 		case <-ctx.Done():
@@ -231,20 +221,11 @@ func (j *Journal) bring(ctx context.Context, n, last uint64, to chan<- chunk) {
 			return
 		}
 		n += uint64(len(c.raws))
+		before = c
 	}
-}
-
-// fetch loads page n, and some behind it, and has them hashed.
-func (j *Journal) fetch(ctx context.Context, n, last uint64) (c chunk) {
-	c.raws, c.err = j.store.Load(ctx, n, last)
-	c.hashes, c.hashed = make([][32]byte, len(c.raws)), make(chan struct{})
-	go func(c chunk) {
-		for i, raw := range c.raws {
-			c.hashes[i] = journal.HashPage(raw)
-		}
-		close(c.hashed)
-	}(c)
-	return c
+	if before != nil {
+		before.help()
+	}
 }
 
 // stop ends what reads ahead.
@@ -260,6 +241,6 @@ func (r *reader) stop() {
 
 func (r *reader) Close() error {
 	r.stop()
-	r.loaded = chunk{}
+	r.loaded = nil
 	return nil
 }
