@@ -24,7 +24,7 @@ type Batch struct {
 	meta    meta       // as the commit will write it
 	sum     rollingSum // of the changes
 	size    int64
-	arena   []byte
+	arena   arena // lives until the commit
 	err     error
 	hash    rowHash
 }
@@ -94,7 +94,7 @@ func (b *Batch) Replace(key, old, value []byte) {
 		b.fail(fmt.Errorf("write row %x: key of %d or value of %d bytes is not allowed", key, len(key), len(value)))
 		return
 	case b.into != nil: // whoever freezes it sums the rows
-		b.into.set(key, value)
+		b.into.set(key, value, b.event)
 		return
 	}
 	if old != nil {
@@ -121,16 +121,16 @@ func (b *Batch) write(key, value []byte, h [32]byte) {
 	if changed && b.changes[i].event == b.event {
 		c := &b.changes[i]
 		b.sum.sub(b.hash.change(key, c.value))
-		c.value = b.keep(value)
+		c.value = b.arena.keep(value)
 		return
 	}
 	if changed {
 		key = b.changes[i].key
 	} else {
-		key = b.keep(key)
+		key = b.arena.keep(key)
 	}
 	b.newest[string(key)] = len(b.changes)
-	b.changes = append(b.changes, change{key, b.keep(value), b.event})
+	b.changes = append(b.changes, change{key, b.arena.keep(value), b.event})
 }
 
 func (b *Batch) fail(err error) {
@@ -139,17 +139,20 @@ func (b *Batch) fail(err error) {
 	}
 }
 
-// keep copies p into memory that lives until the commit; nil stays nil.
-func (b *Batch) keep(p []byte) []byte {
+// An arena keeps copies of small things together.
+type arena struct{ free []byte }
+
+// keep copies p; nil stays nil, and what is empty is not nil.
+func (a *arena) keep(p []byte) []byte {
 	if p == nil {
 		return nil
 	}
-	if b.arena == nil || len(p) > cap(b.arena)-len(b.arena) {
-		b.arena = make([]byte, 0, max(64<<10, len(p)))
+	if a.free == nil || len(p) > cap(a.free)-len(a.free) {
+		a.free = make([]byte, 0, max(16<<10, len(p)))
 	}
-	from := len(b.arena)
-	b.arena = append(b.arena, p...)
-	return b.arena[from:len(b.arena):len(b.arena)]
+	from := len(a.free)
+	a.free = append(a.free, p...)
+	return a.free[from:len(a.free):len(a.free)]
 }
 
 // A rollingSum is the sum modulo 2^256 of the SHA-256 of all rows: what two

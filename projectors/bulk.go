@@ -10,23 +10,31 @@ import (
 	"github.com/dgraph-io/ristretto/v2/z"
 )
 
-// maxBulk bounds what a rebuild keeps in memory; a larger view goes on in its
-// store from there.
-const maxBulk = 256 << 20
+// Bounds of what a rebuild keeps in memory. A view with more rows than that goes on
+// in its store from there; of versions the latest are kept that there is room for.
+const (
+	maxBulk     = 256 << 20
+	maxVersions = 64 << 20
+)
+
+// minBulk is how many events are worth a fold in memory, even if none of them is
+// older than the window.
+const minBulk = 100
 
 // fill brings a generation up to event through, or to the end of what is durable
-// now. What is older than the window is folded in memory and written as it is at
-// the window's start: the store never holds versions that nobody may ask for.
+// now. That is folded in memory as far as there is room, and written at once with
+// the versions of the window: those that are older, or more than fit, never get to
+// the store.
 func (r *runner) fill(ctx context.Context, g *generation, through uint64, progress func(position uint64)) error {
 	through = min(through, r.opt.Journal.Head().Event)
-	if g.broken == nil && g.position() == 0 && through > r.opt.Window.Events {
+	if g.broken == nil && g.position() == 0 && through > min(minBulk, r.opt.Window.Events) {
 		p, err := r.bulk(ctx, g.view, through, progress)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err != nil:
 			r.log.Debug("fold event by event", "err", err) // which finds out what is wrong, and where
-		case p != nil:
+		default:
 			if err := g.take(p); err != nil {
 				return err
 			}
@@ -35,27 +43,32 @@ func (r *runner) fill(ctx context.Context, g *generation, through uint64, progre
 	return g.follow(ctx, r.opt.Journal, through, progress)
 }
 
-// bulk folds what is older than the window, as far as there is memory for it; nil
-// if nothing is older.
+// bulk folds events up to through, as far as there is memory for the rows, and
+// keeps the versions of the window.
 func (r *runner) bulk(ctx context.Context, v *View, through uint64, progress func(position uint64)) (*replica, error) {
 	accepted, err := TimeOf(ctx, r.opt.Journal, through)
 	if err != nil {
 		return nil, err
 	}
 	start, err := r.opt.Window.start(ctx, r.opt.Journal, through, accepted)
-	if err != nil || start == 0 {
+	if err != nil {
 		return nil, err
 	}
 	p, err := newReplica(v, newMemory(), 0, 0, maxBulk)
 	if err != nil {
 		return nil, err
 	}
-	err = p.follow(ctx, r.opt.Journal, start, func(position uint64) {
+	tell := func(position uint64) {
 		r.keepReplica(p)
 		if progress != nil {
 			progress(position)
 		}
-	})
+	}
+	err = p.follow(ctx, r.opt.Journal, start, tell)
+	if err == nil {
+		p.rows.log = newUndoLog(p.position, maxVersions)
+		err = p.follow(ctx, r.opt.Journal, through, tell)
+	}
 	if errors.Is(err, errLarge) {
 		err = nil
 	}
@@ -73,13 +86,13 @@ func (r *runner) keepReplica(p *replica) {
 	}
 }
 
-// take writes what a replica holds into the empty store, at the version of its
-// position, and goes on with its fold.
+// take writes what a replica holds into the empty store, with all versions that it
+// knows, and goes on with its fold.
 func (g *generation) take(p *replica) error {
-	p.rows.freeze()
-	err := writeTables(g.db, p.rows, p.position)
+	floor := p.rows.since(p.position)
+	err := writeTables(g.db, p.rows, floor)
 	if err == nil {
-		g.meta.position, g.meta.accepted, g.meta.floor = p.position, p.accepted, p.position
+		g.meta.position, g.meta.accepted, g.meta.floor = p.position, p.accepted, floor
 		g.meta.rows, g.meta.rolling = p.rows.sum()
 		err = g.save()
 	}
@@ -87,9 +100,9 @@ func (g *generation) take(p *replica) error {
 		return g.abandon(fmt.Errorf("view %s stops: %w", g.view.Name, err), 0, "")
 	}
 	g.mu.Lock()
-	g.floor = p.position
+	g.floor = floor
 	g.mu.Unlock()
-	g.db.SetDiscardTs(p.position)
+	g.db.SetDiscardTs(floor)
 	g.fold = p.fold
 	g.present(g.snapshot())
 	return nil
@@ -98,9 +111,13 @@ func (g *generation) take(p *replica) error {
 // tableBuffer is how much is handed to Badger's stream writer at once.
 const tableBuffer = 1 << 20
 
-// writeTables makes the rows, in order, the only content of the store: straight
-// into tables, past the log. That is three times as fast as [writeRows].
-func writeTables(db *badger.DB, rows *memory, event uint64) error {
+// deleted marks a version without a row, as Badger writes it into its tables.
+var deleted = []byte{1}
+
+// writeTables makes the versions of the rows since floor the only content of the
+// store: straight into tables, past the log. That is three times as fast as
+// [writeRows].
+func writeTables(db *badger.DB, rows *memory, floor uint64) error {
 	w := db.NewStreamWriter()
 	defer w.Cancel()
 	if err := w.Prepare(); err != nil {
@@ -113,12 +130,16 @@ func writeTables(db *badger.DB, rows *memory, event uint64) error {
 		buf.Reset()
 		return err
 	}
-	err := rows.walk(nil, firstKey, func(key, value []byte) (bool, error) {
-		badger.KVToBuffer(&pb.KV{Key: key, Value: value, Version: event, StreamId: 1}, buf)
-		if buf.LenNoPadding() < tableBuffer {
-			return true, nil
+	err := rows.history(floor, func(key string, event uint64, value []byte) error {
+		kv := pb.KV{Key: []byte(key), Value: value, Version: event, StreamId: 1}
+		if value == nil {
+			kv.Meta = deleted
 		}
-		return true, flush()
+		badger.KVToBuffer(&kv, buf)
+		if buf.LenNoPadding() < tableBuffer {
+			return nil
+		}
+		return flush()
 	})
 	if err == nil {
 		err = flush()

@@ -70,7 +70,10 @@
 // row cost no write: the position in the store follows with the next rows, or
 // every 10,000 events. So an idle view may, after a crash, look at some events
 // again, to the same effect. A view that is built or rebuilt is folded in memory,
-// up to 256 MiB of rows, as far as its history is older than the window.
+// up to 256 MiB of rows, and written at once with the versions of its window: the
+// latest of them, up to 64 MiB. So its memory does not grow with its history, nor
+// with how much of it is new; what is older than the versions that it has is the
+// past beyond the window.
 //
 // # Digests, damage and notices
 //

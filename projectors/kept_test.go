@@ -18,9 +18,9 @@ var updateKept = flag.Bool("update-kept", false, "write the golden file of a kep
 // small is a state of three rows.
 func small() (keptState, *Snapshot) {
 	m := newMemory()
-	m.set([]byte("a"), []byte{})
-	m.set([]byte("b\x00"), []byte("two"))
-	m.set([]byte("c"), bytes.Repeat([]byte("x"), 300))
+	m.set([]byte("a"), []byte{}, 0)
+	m.set([]byte("b\x00"), []byte("two"), 0)
+	m.set([]byte("c"), bytes.Repeat([]byte("x"), 300), 0)
 	m.freeze()
 	head := keptState{view: "words", schema: 3, history: [16]byte{1, 2}, event: 7, accepted: 1_767_323_045_000_000_000}
 	return head, &Snapshot{view: "words", rows: m, position: 7}

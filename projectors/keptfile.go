@@ -175,7 +175,7 @@ func takeDump(r io.Reader) (*memory, error) {
 			return nil, err
 		}
 		last = append(last[:0], key...)
-		rows.set(key, value)
+		rows.set(key, value, 0)
 		if rows.bytes > maxPastSize {
 			return nil, fmt.Errorf("%w: more than %d bytes of rows", errLarge, maxPastSize)
 		}

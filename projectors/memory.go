@@ -6,19 +6,24 @@ import (
 	"strings"
 )
 
-// A memory is the rows of a view in memory. It is written by one goroutine;
-// once it is frozen it may be read by many.
+// A memory is the rows of a view in memory, and with a log also what they were
+// before. It is written by one goroutine; once it is frozen it may be read by many.
 type memory struct {
 	values map[string]*cell
-	bytes  int64    // that it takes, about
+	bytes  int64    // that it takes, about, without the log
 	keys   []string // in order, once it is frozen
+	log    *undoLog // nil: it forgets what rows were
 }
 
-// A cell is a value that can be replaced without a look at the map.
-type cell struct{ value []byte }
+// A cell is a row that can be replaced without a look at the map.
+type cell struct {
+	key   string
+	value []byte // nil: the row is gone, and only the log knows of it
+	last  int    // its last note in the log, 0 if it has none
+}
 
 // cellCost is about what a row takes besides key and value.
-const cellCost = 100
+const cellCost = 120
 
 func newMemory() *memory { return &memory{values: make(map[string]*cell)} }
 
@@ -30,20 +35,50 @@ func (m *memory) get(key []byte, read func(value []byte) error) (bool, error) {
 	return true, read(c.value)
 }
 
-// set writes a row; a nil value removes it.
-func (m *memory) set(key, value []byte) {
+// set writes a row as an event leaves it; a nil value removes it.
+func (m *memory) set(key, value []byte, event uint64) {
 	c := m.values[string(key)]
-	switch {
-	case value == nil && c != nil:
-		m.bytes -= int64(len(key) + len(c.value) + cellCost)
-		delete(m.values, string(key))
-	case value == nil:
-	case c != nil:
-		m.bytes += int64(len(value) - len(c.value))
-		c.value = append(c.value[:0], value...)
-	default:
-		m.bytes += int64(len(key) + len(value) + cellCost)
-		m.values[string(key)] = &cell{append(make([]byte, 0, len(value)), value...)}
+	if c == nil {
+		if value == nil {
+			return
+		}
+		c = m.add(key)
+	}
+	if m.log != nil {
+		m.log.note(c, event)
+	}
+	if value == nil {
+		m.remove(c)
+		return
+	}
+	m.bytes += int64(len(value) - len(c.value))
+	if c.value == nil {
+		c.value = make([]byte, 0, len(value))
+	}
+	c.value = append(c.value[:0], value...)
+}
+
+// add makes room for a row: its former one if the log still knows of it.
+func (m *memory) add(key []byte) (c *cell) {
+	if m.log != nil {
+		c = m.log.gone[string(key)]
+	}
+	if c == nil {
+		c = &cell{key: string(key)}
+	} else {
+		delete(m.log.gone, c.key)
+	}
+	m.values[c.key] = c
+	m.bytes += int64(len(key) + cellCost)
+	return c
+}
+
+func (m *memory) remove(c *cell) {
+	m.bytes -= int64(len(c.key) + len(c.value) + cellCost)
+	delete(m.values, c.key)
+	c.value = nil
+	if m.log != nil {
+		m.log.gone[c.key] = c
 	}
 }
 

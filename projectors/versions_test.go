@@ -320,29 +320,58 @@ func TestCompactionDropsVersions(t *testing.T) {
 	must(t, g.end())
 }
 
-// TestTake begins a store with what a replica holds, and goes on.
+// TestTake begins a store with what a replica holds, with as many versions as it
+// had room for, and goes on.
 func TestTake(t *testing.T) {
-	pages := history(t, 60)
+	const end, through = 4000, 4050
+	pages := history(t, 4100)
 	want := truth(t, pages)
-	dir := t.TempDir()
-	g, err := open(t, dir, true)
-	must(t, err)
-	p, err := newReplica(g.view, newMemory(), 0, 0, 1<<30)
-	must(t, err)
-	must(t, p.follow(t.Context(), told(pages), 40, nil))
-	must(t, g.take(p))
-	exact(t, g, want)
-	must(t, g.follow(t.Context(), told(pages), 50, nil))
-	exact(t, g, want)
-	must(t, g.end())
-	<-g.closed
-	g, err = open(t, dir, false)
-	must(t, err)
-	if g.meta.floor != 40 || g.meta.position != 50 {
-		t.Errorf("the store holds the events %d to %d", g.meta.floor, g.meta.position)
+	one := int64(noteCost + 8)
+	for _, c := range []struct {
+		name     string
+		from     uint64 // the first event whose versions are kept; 0 none
+		limit    int64
+		min, max uint64 // of the floor
+	}{
+		{"none", 0, 0, end, end},
+		{"window", 3001, 1 << 30, 3000, 3000},
+		{"all", 1, 1 << 30, 0, 0},
+		{"as many as there is room for", 1, 1000 * one, end - 300, end - 100},
+		{"hardly any", 1, 1, end - slabNotes, end},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			g, err := open(t, dir, true)
+			must(t, err)
+			p, err := newReplica(g.view, newMemory(), 0, 0, 1<<30)
+			must(t, err)
+			if c.from > 0 {
+				must(t, p.follow(t.Context(), told(pages), c.from-1, nil))
+				p.rows.log = newUndoLog(c.from-1, c.limit)
+			}
+			must(t, p.follow(t.Context(), told(pages), end, nil))
+			must(t, g.take(p))
+			if g.meta.floor < c.min || g.meta.floor > c.max {
+				t.Errorf("versions are kept from event %d on, want %d to %d", g.meta.floor, c.min, c.max)
+			}
+			if c.limit > 0 && p.rows.log.bytes > c.limit+2*slabNotes*one {
+				t.Errorf("the log takes %d bytes, the limit is %d", p.rows.log.bytes, c.limit)
+			}
+			exact(t, g, want)
+			must(t, g.follow(t.Context(), told(pages), through, nil))
+			exact(t, g, want)
+			floor := g.meta.floor
+			must(t, g.end())
+			<-g.closed
+			g, err = open(t, dir, false)
+			must(t, err)
+			if g.meta.floor != floor || g.meta.position != through {
+				t.Errorf("the store holds the events %d to %d", g.meta.floor, g.meta.position)
+			}
+			exact(t, g, want)
+			must(t, g.end())
+		})
 	}
-	exact(t, g, want)
-	must(t, g.end())
 }
 
 func released(s *Snapshot) *Snapshot {

@@ -21,10 +21,10 @@ import (
 const reports = 1000
 
 // BenchmarkRebuild rebuilds the view from 1,000 full reports of 25,000 devices,
-// of which 2 % changed each time, while somebody appends and two read; and folds
+// of which 2 %, 10 % or all changed each time, while somebody appends and two read; and folds
 // the same pages into a map. One round is enough: -benchtime 1x.
 func BenchmarkRebuild(b *testing.B) {
-	for _, changed := range []int{2, 10} {
+	for _, changed := range []int{2, 10, 100} {
 		b.Run(fmt.Sprintf("%d%%", changed), func(b *testing.B) { benchmarkRebuild(b, 100/changed) })
 	}
 }
