@@ -2,10 +2,12 @@ package agent
 
 import (
 	"bytes"
+	"context"
 	"maps"
 	"slices"
 	"time"
 
+	"github.com/bugle-fleet/bugle/agent/action"
 	"github.com/bugle-fleet/bugle/listener/wire/task"
 )
 
@@ -17,8 +19,8 @@ const detailCancelled = "cancelled"
 
 // cancel takes the site's word that a task must not begin. It is on record before
 // anything else happens, so that no later copy of the task runs, by whatever way
-// it comes; who has begun goes on. If the record cannot be written the task is
-// held back, and the record tried again with each keep-alive.
+// it comes; who has begun goes on, and does not begin again. If the record cannot be
+// written the task is held back, and the record tried again with each keep-alive.
 func (a *Agent) cancel(signed []byte) {
 	c, err := task.VerifyCancel(signed, a.id.Site, a.id.taskKeys()...)
 	if err != nil {
@@ -33,23 +35,22 @@ func (a *Agent) cancel(signed []byte) {
 		e.Kind, e.Until = j.task.Kind, j.task.DeliverBy.Add(keepAfter)
 	}
 	a.mu.Unlock()
-	begun, err := a.ledger.cancel(now, e)
+	end, err := a.ledger.cancel(now, e)
 	if err != nil {
 		a.cfg.Log.Error("cancel is not on record", "operation", c.Operation, "err", err)
 		a.status.update(func(s *Status) { s.LastError = err.Error() })
 		a.keepBack(e)
 	}
-	if begun {
-		a.cfg.Log.Info("cancelled too late", "operation", c.Operation)
-		return
-	}
 	a.callOff(c.Operation)
-	if err != nil {
-		return
+	switch {
+	case err != nil:
+	case end == task.NoState:
+		a.cfg.Log.Info("cancelled after it began, or ended", "operation", c.Operation)
+	default:
+		a.cfg.Log.Info("cancelled", "operation", c.Operation, "state", end)
+		a.report()
+		a.event(Event{What: StateReached, Operation: c.Operation, State: end, Detail: detailCancelled})
 	}
-	a.cfg.Log.Info("cancelled", "operation", c.Operation)
-	a.report()
-	a.event(Event{What: StateReached, Operation: c.Operation, State: task.Refused, Detail: detailCancelled})
 }
 
 // keepBack holds back a task whose cancel is not on record.
@@ -77,18 +78,48 @@ func (a *Agent) recordCancels() {
 	}
 }
 
-// callOff ends the wait of a task in hand.
+// callOff ends the wait of a task in hand, and tells one that runs that it must not
+// start again.
 func (a *Agent) callOff(id task.ID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if j := a.held[id]; j != nil {
-		select {
-		case <-j.off:
-		default:
-			close(j.off)
-		}
+	if j := a.held[id]; j != nil && !j.isOff() {
+		close(j.off)
 	}
 }
+
+// isOff tells whether the task was cancelled.
+func (j *job) isOff() bool {
+	select {
+	case <-j.off:
+		return true
+	default:
+		return false
+	}
+}
+
+// endCancelled ends a task that was cancelled after it was on record as running and
+// before its action began. One that was not on record as that has ended already.
+func (j *job) endCancelled(ctx context.Context) {
+	switch {
+	case !j.begun:
+	case j.attempt > 1:
+		j.end(ctx, action.Outcome{State: task.Failed, Detail: detailCutOff})
+	default:
+		j.end(ctx, action.Outcome{State: task.Refused, Detail: detailCancelled})
+	}
+}
+
+// interruption is the end of a task that a stop of the agent interrupts.
+func (j *job) interruption() action.Outcome {
+	if j.isOff() {
+		return action.Outcome{State: task.Failed, Detail: detailCutOff}
+	}
+	return action.Outcome{State: task.Failed, Detail: detailInterrupted}
+}
+
+// comesAgain tells whether the task starts again when the site sends it again.
+func (j *job) comesAgain() bool { return j.AtLeastOnce && !j.isOff() }
 
 // deferralIs notes for which window a job waits, the zero value for none, and
 // tells people.

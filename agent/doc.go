@@ -48,8 +48,9 @@
 //
 // The record ([Record]) is written before a task starts ("record, then start").
 // A process that dies while a task runs reports it as failed when it is back,
-// and does not start it again. Kinds that may run twice (policy, discovery)
-// start first and are recorded with their end. What was left without an end
+// and does not start it again. Kinds that may run twice (policy, discovery) are in
+// the record too, but do not wait for the disk; they start again, as the next
+// attempt, when the site sends them again. What was left without an end
 // and does not come again, for its deadline has passed meanwhile, ends too: refused
 // if it had not begun, else failed. A task that comes again is
 // answered from the record. A result stays in the record until the listener
@@ -90,7 +91,14 @@
 // The site's signed word that a task must not begin. Who has not begun ends as
 // refused ("cancelled"), durably, before anything else happens, so that no copy of
 // the task runs that comes later by whatever way; of a task that never came it is
-// remembered for 400 days. Who has begun goes on and reports.
+// remembered for 400 days. Who has begun goes on and reports, but does not begin
+// again, also if the kind may: that is on record when the cancel came. If the process dies
+// while it runs, the next one reports it as failed ("cancelled; interrupted by a
+// stop of the agent"), and so it does if the cancel comes only then. A task whose
+// start is on record and whose action has not begun is refused still.
+//
+// Every sign-in lists what has no end on record, so that the listener hands out the
+// cancels of it.
 //
 // # People
 //

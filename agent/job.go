@@ -20,8 +20,9 @@ type job struct {
 	attempt uint8
 	action.Description
 	recorded task.State // what is on record of this attempt
+	begun    bool       // running was on record of this attempt
 	turn     *turn
-	off      chan struct{} // closed, under Agent.mu, when the task was cancelled before it began
+	off      chan struct{} // closed, under Agent.mu, when the task was cancelled
 
 	why Deferral // guarded by Agent.mu: zero, or why it is deferred
 }
@@ -48,12 +49,12 @@ func (j *job) perform(ctx context.Context) {
 	}
 	out := j.run(ctx)
 	if ctx.Err() != nil && out.State != task.Succeeded {
-		if j.AtLeastOnce || j.Class == action.Barrier {
-			// It starts again when the site sends it again; and whether the machine
-			// that goes down was started again is known when it is back.
+		if j.comesAgain() || j.Class == action.Barrier {
+			// Whether the machine that goes down was started again is known when it is
+			// back.
 			return
 		}
-		out = action.Outcome{State: task.Failed, Detail: detailInterrupted}
+		out = j.interruption()
 	}
 	j.end(ctx, out)
 }
@@ -99,6 +100,9 @@ func (j *job) start(ctx context.Context) bool {
 			return false
 		}
 		if !j.pause(ctx, h, news) {
+			if j.isOff() {
+				j.endCancelled(ctx)
+			}
 			return false
 		}
 	}
@@ -162,9 +166,13 @@ func (j *job) begin(ctx context.Context) (started, ended bool) {
 	j.a.freshTime(ctx)
 	if ctx.Err() != nil {
 		// A barrier that is on record as running would count as done after a boot.
-		if !j.AtLeastOnce {
-			j.end(ctx, action.Outcome{State: task.Failed, Detail: detailInterrupted})
+		if !j.comesAgain() {
+			j.end(ctx, j.interruption())
 		}
+		return false, true
+	}
+	if j.isOff() {
+		j.endCancelled(ctx)
 		return false, true
 	}
 	h := j.look()
@@ -186,13 +194,16 @@ func (j *job) begin(ctx context.Context) (started, ended bool) {
 
 // running puts on record that the task runs.
 func (j *job) running() error {
+	var err error
 	switch j.recorded {
 	case task.Running:
-		return nil
 	case task.NoState:
-		return j.reach(!j.AtLeastOnce, task.Delivered, task.Running)
+		err = j.reach(!j.AtLeastOnce, task.Delivered, task.Running)
+	default:
+		err = j.reach(!j.AtLeastOnce, task.Running)
 	}
-	return j.reach(!j.AtLeastOnce, task.Running)
+	j.begun = j.begun || err == nil
+	return err
 }
 
 // tell records that the task is here and waits, or is deferred.
@@ -259,12 +270,7 @@ func (j *job) pause(ctx context.Context, h *hold, n news) bool {
 	case <-ctx.Done():
 		return false
 	}
-	select {
-	case <-j.off:
-		return false
-	default:
-		return ctx.Err() == nil
-	}
+	return !j.isOff() && ctx.Err() == nil
 }
 
 // late tells whether the deadline has passed, by the latest that the site's time

@@ -43,7 +43,8 @@ func child(dir string) {
 		}
 		return action.Outcome{State: task.Succeeded}
 	})
-	a, err := Open(dir, Config{Scanner: "builtin", Users: alone, Actions: []action.Description{{Kind: "test.once", Action: ran}}})
+	a, err := Open(dir, Config{Scanner: "builtin", Users: alone, Actions: []action.Description{
+		{Kind: "test.once", Action: ran}, {Kind: "test.again", AtLeastOnce: true, Action: ran}}})
 	if err != nil {
 		os.Stderr.WriteString(err.Error())
 		os.Exit(1)

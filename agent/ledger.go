@@ -20,6 +20,7 @@ type ledger struct {
 	dirty bool // the record failed, and must be rewritten before anything is added
 
 	mu    sync.Mutex
+	here  bool // what is taken in was reached in this process, not read from the record
 	ops   map[task.ID]*known
 	queue []*report
 	acks  []Entry // taken in, and not yet in the record
@@ -32,6 +33,7 @@ type known struct {
 	until time.Time
 	again bool
 	boot  string // of [Entry]
+	here  bool   // last was reached in this process
 }
 
 // entry is what the record says of a state of this operation.
@@ -41,6 +43,12 @@ func (k *known) entry(r task.Result) Entry {
 
 // begun tells whether the task has started, or ended.
 func (k *known) begun() bool { return k.last.State == task.Running || k.last.State.Final() }
+
+// calledOff tells whether e says, of what runs, that it was cancelled: the same
+// state once more, which may not start again any more.
+func (k *known) calledOff(e *Entry) bool {
+	return same(&e.Result, &k.last) && e.Result.State == task.Running && k.again && !e.Again
+}
 
 // report is one result that the site has not acknowledged.
 type report struct {
@@ -61,25 +69,41 @@ func openLedger(rec Record) (*ledger, error) {
 	for i := range entries {
 		l.apply(&entries[i])
 	}
+	l.here = true
 	return l, nil
 }
 
-// apply takes one entry in. A Reached that does not follow what is known, and an
-// Acked of nothing, change nothing.
+// apply takes one entry in. A Reached that neither follows what is known nor calls
+// it off, and an Acked of nothing, change nothing.
 func (l *ledger) apply(e *Entry) {
 	r := e.Result
 	op := l.ops[r.Operation]
 	switch e.Act {
 	case Reached:
+		if op != nil && op.calledOff(e) {
+			l.callOff(op, r.Detail)
+			return
+		}
 		if op != nil && !follows(&r, &op.last) {
 			return
 		}
-		l.ops[r.Operation] = &known{r, e.Kind, e.Until, e.Again, e.Boot}
+		l.ops[r.Operation] = &known{r, e.Kind, e.Until, e.Again, e.Boot, l.here}
 		l.queue = append(l.queue, &report{Result: r})
 	case Acked:
 		l.queue = slices.DeleteFunc(l.queue, func(p *report) bool { return same(&p.Result, &r) })
 		if op != nil && same(&op.last, &r) {
 			op.last.Detail = cut(op.last.Detail, keptDetail)
+		}
+	}
+}
+
+// callOff notes that what runs was cancelled. It is no news for the site; if it does
+// not know yet that the task runs it is told why it will not start again.
+func (l *ledger) callOff(op *known, detail string) {
+	op.again, op.last.Detail = false, detail
+	for _, p := range l.queue {
+		if same(&p.Result, &op.last) {
+			p.Detail = detail
 		}
 	}
 }
@@ -117,21 +141,31 @@ func (l *ledger) reach(now time.Time, durable bool, entries ...Entry) error {
 	return l.add(durable, entries)
 }
 
-// cancel records, durably, that an operation ended as e says without having begun,
-// known here or not. If it has begun that changes nothing, and begun is true.
-func (l *ledger) cancel(now time.Time, e Entry) (begun bool, err error) {
+// cancel records, durably, what a cancel makes of an operation, known here or not,
+// and returns its end. What has not begun ends as e says; what an earlier process
+// began and this one has not begun again, as interrupted. What runs goes on, and
+// does not start again. Then, and if it has ended before, the end is [task.NoState].
+func (l *ledger) cancel(now time.Time, e Entry) (end task.State, err error) {
 	l.write.Lock()
 	defer l.write.Unlock()
 	if op, ok := l.get(e.Result.Operation); ok {
-		if op.begun() {
-			return true, nil
+		running := op.last.State == task.Running
+		switch {
+		case op.last.State.Final() || running && !op.again: // interrupted sees to those of an earlier process
+			return task.NoState, nil
+		case running && op.here:
+			op.again, op.last.Detail = false, e.Result.Detail
+			return task.NoState, l.add(true, []Entry{op.entry(op.last)})
 		}
 		e.Kind, e.Until, e.Again, e.Result.Attempt = op.kind, op.until, op.again, op.last.Attempt
+		if running || op.last.Attempt > 1 {
+			e.Result.State, e.Result.Detail = task.Failed, detailCutOff
+		}
 	}
 	if !l.room(e.Result.Operation, now) {
-		return false, errFull
+		return task.NoState, errFull
 	}
-	return false, l.add(true, []Entry{e})
+	return e.Result.State, l.add(true, []Entry{e})
 }
 
 // room makes room for one more operation.
@@ -289,24 +323,25 @@ func (l *ledger) unsent(session uint64, now, before time.Time, max int) []task.R
 	return out
 }
 
-// open lists the operations that this agent brings to an end without being sent
-// the task again (those that held has, and those that a stop interrupted), and
-// counts the results that wait.
+// open lists the operations that have no end on record, first those that held has,
+// and then those that run or ran: of what is not listed nobody hands out the cancel.
+// It counts the results that wait.
 func (l *ledger) open(held map[task.ID]bool) (ids []task.ID, pending int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	// Also what is not on record yet: else nobody would hand out its cancel.
-	for id := range held {
-		if op := l.ops[id]; (op == nil || !op.last.State.Final()) && len(ids) < wire.MaxOpen {
+	for id := range held { // also what is not on record yet
+		if op := l.ops[id]; op == nil || !op.last.State.Final() {
 			ids = append(ids, id)
 		}
 	}
-	for id, op := range l.ops {
-		if !held[id] && op.last.State == task.Running && !op.again && len(ids) < wire.MaxOpen {
-			ids = append(ids, id)
+	for _, running := range []bool{true, false} {
+		for id, op := range l.ops {
+			if !held[id] && !op.last.State.Final() && (op.last.State == task.Running) == running {
+				ids = append(ids, id)
+			}
 		}
 	}
-	return ids, len(l.queue)
+	return ids[:min(len(ids), wire.MaxOpen)], len(l.queue)
 }
 
 // interrupted returns an end for every operation that was running when the last
@@ -320,6 +355,8 @@ func (l *ledger) interrupted(boot string) []Entry {
 		if op.last.State == task.Running && !op.again {
 			r := op.last
 			switch {
+			case op.boot == "" && r.Detail == detailCancelled:
+				r.State, r.Detail = task.Failed, detailCutOff
 			case op.boot == "":
 				r.State, r.Detail = task.Failed, detailInterrupted
 			case sameBoot(op.boot, boot):
@@ -335,6 +372,7 @@ func (l *ledger) interrupted(boot string) []Entry {
 
 const (
 	detailInterrupted = "interrupted by a stop of the agent"
+	detailCutOff      = detailCancelled + "; " + detailInterrupted
 	detailBooted      = "the machine has started again"
 	detailNotBooted   = "the agent stopped, and the machine has not started again"
 )

@@ -4,16 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"flag"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/bugle-fleet/bugle/listener/wire/task"
@@ -316,115 +313,6 @@ func FuzzRecord(f *testing.F) {
 	})
 }
 
-// model is what a ledger must know, told from its promises.
-type model struct {
-	last map[task.ID]task.Result
-	wait map[string]bool // results that the site does not have
-}
-
-func key(r *task.Result) string { return fmt.Sprint(r.Operation, r.Attempt, r.State) }
-
-func TestLedgerProperty(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		rec := &memoryRecord{}
-		l := must(openLedger(rec))
-		m := model{map[task.ID]task.Result{}, map[string]bool{}}
-		ids := []task.ID{{1}, {2}, {3}, {4}}
-		states := []task.State{task.Delivered, task.Running, task.Succeeded, task.Failed, task.Refused}
-		result := func(t *rapid.T) task.Result {
-			return task.Result{Operation: rapid.SampledFrom(ids).Draw(t, "id"), State: rapid.SampledFrom(states).Draw(t, "state"),
-				Attempt: uint8(rapid.IntRange(1, 2).Draw(t, "attempt")), At: someTime, Detail: "x"}
-		}
-		check := func(t *rapid.T, l *ledger) {
-			for id, want := range m.last {
-				if got, ok := l.get(id); !ok || got.last != want {
-					t.Fatalf("%x is %+v, want %+v", id[0], got.last, want)
-				}
-			}
-			waiting := map[string]bool{}
-			for _, p := range l.queue {
-				waiting[key(&p.Result)] = true
-			}
-			if d := cmp.Diff(m.wait, waiting, cmpopts.EquateEmpty()); d != "" {
-				t.Fatal(d)
-			}
-		}
-		t.Repeat(map[string]func(*rapid.T){
-			"reach": func(t *rapid.T) {
-				r := result(t)
-				r.Detail = fmt.Sprint(rapid.IntRange(0, 9).Draw(t, "detail"))
-				rec.step = func(bool) fault { return noFault }
-				if rapid.IntRange(0, 4).Draw(t, "luck") == 0 {
-					rec.step = func(append bool) fault {
-						if append {
-							return failsEmpty
-						}
-						return noFault
-					}
-				}
-				if l.reach(someTime, true, Entry{Reached, "test", someTime.Add(time.Hour), false, "", r}) != nil {
-					return
-				}
-				if old, ok := m.last[r.Operation]; !ok || follows(&r, &old) {
-					m.last[r.Operation], m.wait[key(&r)] = r, true
-				}
-			},
-			"ack": func(t *rapid.T) {
-				r := result(t)
-				l.ack(r.Operation, r.Attempt, r.State)
-				delete(m.wait, key(&r))
-			},
-			"restart": func(t *rapid.T) {
-				rec.step = nil
-				if err := l.close(); err != nil {
-					t.Fatal(err)
-				}
-				l = must(openLedger(rec))
-			},
-			"rewrite": func(t *rapid.T) {
-				rec.step = nil
-				l.dirty = true
-			},
-			"": func(t *rapid.T) { check(t, l) },
-		})
-	})
-}
-
-func TestLedgerForgetsAndIsBounded(t *testing.T) {
-	rec := &memoryRecord{}
-	l := must(openLedger(rec))
-	entry := func(i int, until time.Time) Entry {
-		return Entry{Reached, "test", until, false, "", task.Result{Operation: task.ID{byte(i >> 8), byte(i)}, Attempt: 1,
-			State: task.Succeeded, At: someTime}}
-	}
-	for i := range MaxKnown {
-		if err := l.reach(someTime, true, entry(i, someTime.Add(time.Duration(i)*time.Second))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	next := entry(MaxKnown, someTime)
-	if err := l.reach(someTime, true, next); !errors.Is(err, errFull) {
-		t.Fatalf("one more: %v", err)
-	}
-	// What the site has not acknowledged is kept, whatever its age.
-	if err := l.reach(someTime.Add(time.Hour), true, next); !errors.Is(err, errFull) {
-		t.Fatalf("one more: %v", err)
-	}
-	for i := range MaxKnown {
-		e := entry(i, someTime)
-		l.ack(e.Result.Operation, 1, task.Succeeded)
-	}
-	if err := l.reach(someTime.Add(10*time.Second), true, next); err != nil {
-		t.Fatal(err)
-	}
-	if n := len(l.ops); n != MaxKnown-9 {
-		t.Errorf("%d operations are known", n)
-	}
-	if n := len(rec.entries); n > 3*MaxKnown {
-		t.Errorf("record of %d entries", n)
-	}
-}
-
 func TestRecordIsRewrittenWhenItIsMostlyHistory(t *testing.T) {
 	dir := t.TempDir()
 	l := must(openLedger(FileRecord(dir)))
@@ -458,24 +346,5 @@ func BenchmarkRecord(b *testing.B) {
 		if err := r.Append(true, e[0], e[1]); err != nil {
 			b.Fatal(err)
 		}
-	}
-}
-
-// A task that is in hand and not on record yet is listed too: only of what is listed
-// a listener hands out the cancel.
-func TestOpenListsWhatIsNotOnRecordYet(t *testing.T) {
-	l := must(openLedger(&memoryRecord{}))
-	fresh, ended, cut := task.NewRandomID(), task.NewRandomID(), task.NewRandomID()
-	for id, states := range map[task.ID][]task.State{ended: {task.Running, task.Succeeded}, cut: {task.Running}} {
-		for _, st := range states {
-			e := Entry{Act: Reached, Result: task.Result{Operation: id, Attempt: 1, State: st}}
-			if err := l.reach(time.Time{}, true, e); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	ids, _ := l.open(map[task.ID]bool{fresh: true, ended: true})
-	if len(ids) != 2 || !slices.Contains(ids, fresh) || !slices.Contains(ids, cut) {
-		t.Errorf("%v, want %s and %s", ids, fresh, cut)
 	}
 }

@@ -161,14 +161,14 @@ func (p *pair) wrong() string {
 		}
 		return ""
 	case "failed":
-		if !killed || !strings.Contains(p.detail, "interrupted") || !p.once() && p.long() {
+		if !killed || !strings.Contains(p.detail, "interrupted") || !p.once() && p.long() && !p.Cancelled {
 			return "nothing interrupted it"
 		}
 		return ""
 	}
-	// What may start again is not on record as started, and is forgotten with the
-	// process.
-	if len(p.starts) > 0 && (p.once() || !killed) {
+	// What may start again, was begun, and comes again when its deadline has passed, is
+	// refused. If it was cancelled it does not come again.
+	if len(p.starts) > 0 && (p.once() || !killed || p.Cancelled) {
 		return "it started"
 	}
 	switch {
@@ -347,6 +347,9 @@ func (l *channelLab) count(pairs []*pair) {
 		name := p.state
 		if p.state == "failed" {
 			name = fmt.Sprintf("interrupted after %d starts and %d ends", min(1, len(p.starts)), min(1, len(p.ends)))
+			if p.Cancelled {
+				name = "cancelled, and " + name
+			}
 		}
 		if y.states[p.Kind] == nil {
 			y.states[p.Kind] = map[string]int{}

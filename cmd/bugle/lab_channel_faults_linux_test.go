@@ -3,9 +3,12 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/bugle-fleet/bugle/console"
 )
 
 // A happened is a fault that was made.
@@ -49,6 +52,7 @@ var channelFaults = []channelFault{
 	{"connections stalled", (*channelLab).stallAll},
 	{"connections throttled", (*channelLab).throttleAll},
 	{"clocks set", (*channelLab).skewClocks},
+	{"kill -9 around a cancel", (*channelLab).fellCancelled},
 }
 
 // away is how long something that was killed stays so: mostly not long, sometimes
@@ -77,11 +81,37 @@ func (l *channelLab) fellOne(s *soldier, random *rand.Rand, name string) {
 	l.made(name, s.name, from)
 }
 
-func (l *channelLab) fellAll(random *rand.Rand) {
+func (l *channelLab) fellAll(random *rand.Rand) { l.fellEach(random, "kill -9 of all agents") }
+
+// fellCancelled kills all agents when what may start again runs, before or after it
+// is cancelled: then it must not start again, and has an end all the same.
+func (l *channelLab) fellCancelled(random *rand.Rand) {
+	in := console.PushRequest{Kind: kindAgain, All: true, DeliverBySeconds: longDeliver, Reason: "laboratory"}
+	id := l.pushUntil(l.t.Context(), fmt.Sprint("cancelled-", l.cycles), in)
+	for limit := time.Now().Add(5 * time.Second); !l.runs(id) && time.Now().Before(limit); {
+		time.Sleep(20 * time.Millisecond)
+	}
+	var both sync.WaitGroup
+	cancels := rand.New(rand.NewPCG(random.Uint64(), 9))
+	both.Go(func() { l.cancelSoon(cancels, id) })
+	l.pass(time.Duration(random.IntN(1000)) * time.Millisecond) // where the kill falls is the test's subject
+	l.fellEach(random, "kill -9 around a cancel")
+	both.Wait()
+}
+
+// runs tells whether an operation has begun at any agent.
+func (l *channelLab) runs(id string) bool {
+	return slices.ContainsFunc(l.soldiers, func(s *soldier) bool {
+		all, err := s.truth()
+		return err == nil && all[id] != nil
+	})
+}
+
+func (l *channelLab) fellEach(random *rand.Rand, name string) {
 	var all sync.WaitGroup
 	for _, s := range l.soldiers {
 		random := rand.New(rand.NewPCG(random.Uint64(), 8))
-		all.Go(func() { l.fellOne(s, random, "kill -9 of all agents") })
+		all.Go(func() { l.fellOne(s, random, name) })
 	}
 	all.Wait()
 }

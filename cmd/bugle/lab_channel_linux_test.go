@@ -261,9 +261,7 @@ func (l *channelLab) pushes(ctx context.Context, random *rand.Rand) {
 		in := l.somePush(random)
 		id := push(in)
 		switch {
-		// What may start again is not cancelled: if it runs, and its agent is killed, it
-		// does not come again and has no end before its deadline.
-		case random.IntN(12) == 0 && in.DeliverBySeconds == longDeliver && in.Kind != kindAgain:
+		case random.IntN(12) == 0 && in.DeliverBySeconds == longDeliver:
 			l.cancelSoon(random, id)
 		case random.IntN(12) == 0: // more than run at once, so that some wait for their turn until it is too late
 			in = console.PushRequest{Kind: kindSlow, All: true, DeliverBySeconds: int64(2 + random.IntN(2)), Reason: "burst"}
