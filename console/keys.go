@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"github.com/bugle-fleet/bugle/console/authority"
 	"github.com/bugle-fleet/bugle/listener/wire/task"
 	"github.com/bugle-fleet/bugle/projectors/device"
+	"github.com/bugle-fleet/bugle/projectors/status"
 )
 
 // Paths of the site's keys. What is task, policy or ca.
@@ -46,7 +48,7 @@ type RingCount struct {
 // RetireRequest says why, and whether although something rests on the old keys.
 type RetireRequest struct {
 	Reason string `json:"reason,omitempty" maxLength:"4096"`
-	Force  bool   `json:"force,omitempty" doc:"also if open operations are signed by them, or devices have certificates of them"`
+	Force  bool   `json:"force,omitempty" doc:"also if open operations are signed by them, devices have certificates of them, or listeners may not know the new ones"`
 }
 
 // FactKeyring is the fact with which an agent reports the number of its ring.
@@ -129,17 +131,35 @@ type retireInput struct {
 }
 
 func (c *Console) retireKeys(ctx context.Context, in *retireInput) (*out[Written], error) {
-	c.catchUp(ctx)
+	if err := c.seenAll(ctx); err != nil && !in.Body.Force {
+		return nil, c.failView(ctx, "retire the keys", err)
+	}
 	number, err := c.cfg.Authority.RetireKeys(ctx, actorOf(ctx), in.What, in.Body.Reason, in.Body.Force, func(old []task.KeyID) error {
-		if in.What != authority.KeyTask {
-			return nil
+		switch in.What {
+		case authority.KeyTask:
+			return c.unusedKeys(old)
+		case authority.KeyCA:
+			return c.listenersKnow()
 		}
-		return c.unusedKeys(old)
+		return nil
 	})
 	if err != nil {
 		return nil, c.failView(ctx, "retire the keys", err)
 	}
 	return answerAt(Written{number}, number)
+}
+
+// seenAll waits until the views that say what rests on a key hold what is in the
+// journal: by one that is behind, an operation that was just made would be missed.
+func (c *Console) seenAll(ctx context.Context) error {
+	wait, cancel := context.WithTimeout(ctx, maxWait)
+	defer cancel()
+	err := c.cfg.Views.Wait(wait, c.cfg.Journal.Head().Event, "operation", "status")
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return problem(http.StatusServiceUnavailable, "The views are behind",
+			"What rests on the keys is not known yet, for the views are behind the journal; try again in a moment, or force it.")
+	}
+	return err
 }
 
 // unusedKeys is nil if no open operation, and no cancel that is still handed out,
@@ -179,6 +199,29 @@ func (c *Console) unusedKeys(old []task.KeyID) error {
 	if n > 0 {
 		return problem(http.StatusConflict, "The keys are in use",
 			"%d operations are open, or were cancelled not long ago, and are signed by a key that would go: agents would refuse them; wait until they are over, cancel them, or force it.", n)
+	}
+	return nil
+}
+
+// listenersKnow is nil if every listener that runs apart was heard since the newest
+// ring was made: then it was told of it, or will be in a moment. One that was not
+// could not come back once the authority is retired that it knows the site by.
+func (c *Console) listenersKnow() error {
+	rows, err := c.cfg.Status.Listeners()
+	if err != nil {
+		return err
+	}
+	ring, _ := c.cfg.Authority.Ring()
+	var away []string
+	for _, l := range c.cfg.Authority.Listeners() {
+		i := slices.IndexFunc(rows, func(r status.Listener) bool { return r.Name == l.Name })
+		if !l.Own && !l.Revoked && (i < 0 || rows[i].Heard.Before(ring.At) && rows[i].Granted.Before(ring.At)) {
+			away = append(away, l.Name)
+		}
+	}
+	if len(away) > 0 {
+		return problem(http.StatusConflict, "The keys are in use",
+			"Nothing was heard of %s since the keys were changed: a listener that does not know the new authority could not come back; wait for it, revoke it, or force it.", some(away))
 	}
 	return nil
 }

@@ -204,12 +204,10 @@ func (c *Console) cancelOperation(ctx context.Context, in *cancelInput) (*out[Ca
 	if err != nil {
 		return nil, err
 	}
-	p := &event.OperationCancelled{Operation: id, Reason: in.Body.Reason}
-	if p.Cancel, err = c.cfg.Authority.SignCancel(&task.Cancel{Operation: id, At: c.cfg.Now()}); err != nil {
-		return nil, c.fail(ctx, "cancel the operation", err)
-	}
-	w, err := c.write(ctx, key, "cancel the operation", p, func() error {
-		return c.cancellable(ctx, id)
+	p, word := &event.OperationCancelled{Operation: id, Reason: in.Body.Reason}, &task.Cancel{Operation: id, At: c.cfg.Now()}
+	w, err := c.writeSigned(ctx, key, "cancel the operation", p, func() error { return c.cancellable(ctx, id) }, func() (_ task.KeyID, err error) {
+		p.Cancel, err = c.cfg.Authority.SignCancel(word)
+		return word.Key, err
 	})
 	if err != nil {
 		return nil, err
@@ -256,13 +254,18 @@ func (c *Console) cancellable(ctx context.Context, id task.ID) error {
 // write appends what check lets pass, once per key, and answers with the number
 // of the event.
 func (c *Console) write(ctx context.Context, key onceKey, doing string, p event.Payload, check func() error) (*out[Written], error) {
+	return c.writeSigned(ctx, key, doing, p, check, nil)
+}
+
+// writeSigned is write for what sign signs, see appendSigned; nil signs nothing.
+func (c *Console) writeSigned(ctx context.Context, key onceKey, doing string, p event.Payload, check func() error, sign signer) (*out[Written], error) {
 	e := &event.Event{Observed: c.cfg.Now(), Key: key.envelope(), Actor: actorOf(ctx), Payload: p}
 	err := c.cfg.Writes.check(key)
 	if err == nil {
 		err = check()
 	}
 	if err == nil {
-		err = c.cfg.Journal.AppendIf(ctx, func() error { return c.cfg.Writes.check(key) }, e)
+		err = c.appendSigned(ctx, key, e, sign)
 	}
 	if d, ok := errors.AsType[doneAlready](err); ok {
 		return answerAt(Written{uint64(d)}, uint64(d))

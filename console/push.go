@@ -107,11 +107,12 @@ func (c *Console) request(ctx context.Context, key onceKey, r *PushRequest, fill
 	if r.DryRun {
 		return c.preview(t, p, o.targets)
 	}
-	if p.Task, err = c.cfg.Authority.SignTask(t); err != nil {
-		return PushReply{}, err
-	}
 	e := &event.Event{Observed: now, Key: key.envelope(), Actor: actorOf(ctx), Payload: p}
-	if err := c.cfg.Journal.AppendIf(ctx, func() error { return c.cfg.Writes.check(key) }, e); err != nil {
+	err = c.appendSigned(ctx, key, e, func() (_ task.KeyID, err error) {
+		p.Task, err = c.cfg.Authority.SignTask(t)
+		return t.Key, err
+	})
+	if err != nil {
 		return PushReply{}, err
 	}
 	return pushReply(t, p, e.Number), nil

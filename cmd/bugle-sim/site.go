@@ -69,6 +69,14 @@ func findSite(o *options) (*site, error) {
 	if !roots.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("read certificate of the CA: %s holds no certificate in PEM", caFile)
 	}
+	if o.data != "" && o.caFile == "" {
+		later, _ := filepath.Glob(filepath.Join(o.data, "keys", "ca-*.crt"))
+		for _, name := range later { // what took over from the first one
+			if pem, err := readSmall(name); err == nil {
+				roots.AppendCertsFromPEM(pem)
+			}
+		}
+	}
 	s.http = &http.Client{Timeout: callTimeout, Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}, ForceAttemptHTTP2: true}}
 	return s, nil

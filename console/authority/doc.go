@@ -34,6 +34,11 @@
 // between is used by the next try. [Authority.Check] says at the start if a key
 // that is in use is in no file.
 //
+// What is signed by a task key and kept in the journal, tasks and cancels, is
+// appended only if that key signs still ([Authority.Signs]): so whoever has seen the
+// journal up to a ring has seen all that the keys before it signed, and nothing
+// follows the ring that retires its key.
+//
 // A new CA signs devices at once, and nothing else: the site's ports and its
 // listeners keep certificates of the oldest CA, which devices know that have not
 // heard of the new one, until that is retired. Then what it signed is worth

@@ -34,7 +34,11 @@ type Config struct {
 	Online func() *roaring.Bitmap
 	// SignCancel signs what agents are told of an operation that was stopped.
 	SignCancel func(c *task.Cancel) ([]byte, error)
-	Views      interface {
+	// Signs is nil for the key that signs now: a word of another one is signed anew,
+	// for agents may not trust it any more. It is asked in the guard of the append;
+	// default: every key does.
+	Signs func(task.KeyID) error
+	Views interface {
 		Wait(ctx context.Context, event uint64, names ...string) error
 	}
 
@@ -53,6 +57,9 @@ func New(cfg Config) *Runner {
 	cfg.Log = cfg.Log.With("component", "pacing")
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Signs == nil {
+		cfg.Signs = func(task.KeyID) error { return nil }
 	}
 	return &Runner{cfg}
 }
@@ -111,11 +118,12 @@ func (r *Runner) round(ctx context.Context) error {
 func (r *Runner) advance(ctx context.Context, o *operation.Paced) (number uint64, err error) {
 	now := r.cfg.Now()
 	var p event.Payload
+	var by task.KeyID // that signed what p carries, none if it carries nothing
 	switch next(&o.Operation, now) {
 	case release:
 		p, err = r.wave(o)
 	case stop:
-		p, err = r.stopping(o, now)
+		p, by, err = r.stopping(o, now)
 	default:
 		return 0, nil
 	}
@@ -123,7 +131,12 @@ func (r *Runner) advance(ctx context.Context, o *operation.Paced) (number uint64
 		return 0, err
 	}
 	e := &event.Event{Observed: now, Actor: event.Actor{Issuer: "site", Subject: "pacing"}, Payload: p}
-	err = r.cfg.Journal.AppendIf(ctx, func() error { return r.cfg.Gate.next(o.ID, len(o.Waves)) }, e)
+	err = r.cfg.Journal.AppendIf(ctx, func() error {
+		if err := r.cfg.Gate.next(o.ID, len(o.Waves)); err != nil || by == (task.KeyID{}) {
+			return err
+		}
+		return r.cfg.Signs(by)
+	}, e)
 	if errors.Is(err, errSaid) {
 		return 0, nil
 	}
@@ -201,13 +214,14 @@ func (r *Runner) wave(o *operation.Paced) (event.Payload, error) {
 	return p, nil
 }
 
-func (r *Runner) stopping(o *operation.Paced, now time.Time) (event.Payload, error) {
+func (r *Runner) stopping(o *operation.Paced, now time.Time) (event.Payload, task.KeyID, error) {
 	p := &event.OperationStopped{Operation: o.ID, Wave: uint32(len(o.Waves)), Failed: o.Faulty(), Final: o.Reported(), Limit: o.Pacing.StopOnFailure}
 	p.Reason = fmt.Sprintf("of %d devices that have ended, %d failed or ran out of time: %.3g%%, and at most %d%% may",
 		p.Final, p.Failed, 100*float64(p.Failed)/float64(p.Final), p.Limit)
+	word := &task.Cancel{Operation: o.ID, At: now}
 	var err error
-	if p.Cancel, err = r.cfg.SignCancel(&task.Cancel{Operation: o.ID, At: now}); err != nil {
-		return nil, fmt.Errorf("sign cancel: %w", err)
+	if p.Cancel, err = r.cfg.SignCancel(word); err != nil {
+		return nil, word.Key, fmt.Errorf("sign cancel: %w", err)
 	}
-	return p, nil
+	return p, word.Key, nil
 }

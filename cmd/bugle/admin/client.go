@@ -242,7 +242,7 @@ func (c *client) unreachable(ctx context.Context, err error) error {
 	var host x509.HostnameError
 	switch {
 	case errors.As(err, &unknown):
-		return fmt.Errorf("reach site at %s: its certificate is not signed by the CA that is trusted here: name the site's keys/ca.crt with --ca-file or BUGLE_CA_FILE", where)
+		return fmt.Errorf("reach site at %s: its certificate is not signed by the CA that is trusted here: name the site's keys/ca.crt with --ca-file or BUGLE_CA_FILE, or the newest keys/ca-N.crt if the CA was changed and the old one retired", where)
 	case errors.As(err, &host):
 		return fmt.Errorf("reach site at %s: its certificate is for another name (%w): use a name that the site was started with (bugle serve --hosts)", where, err)
 	case errors.Is(err, syscall.ECONNREFUSED):

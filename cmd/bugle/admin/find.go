@@ -70,7 +70,28 @@ func (o *Options) findLocal(data string) (*location, error) {
 		return nil, err
 	}
 	l.roots, err = readCA(cmp.Or(o.CAFile, filepath.Join(data, "keys", "ca.crt")))
+	if err == nil && o.CAFile == "" {
+		err = addLaterCAs(l.roots, filepath.Join(data, "keys"))
+	}
 	return l, err
+}
+
+// addLaterCAs adds the authorities that took over from the first one: once that is
+// retired, the console has a certificate of the newest. Nobody but who may read the
+// site's keys can put a file there.
+func addLaterCAs(roots *x509.CertPool, keys string) error {
+	names, err := filepath.Glob(filepath.Join(keys, "ca-*.crt"))
+	if err != nil {
+		return fmt.Errorf("find certificates of later CAs: %w", err)
+	}
+	for _, name := range names {
+		b, err := readSmall(name)
+		if err != nil {
+			return fmt.Errorf("read certificate of the CA: %w", readable(err))
+		}
+		roots.AppendCertsFromPEM(b) // a crash may have left half of one, which is not in use
+	}
+	return nil
 }
 
 // readAddress reads where the console of the site in folder data listens.

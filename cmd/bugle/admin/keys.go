@@ -121,8 +121,9 @@ func keysRetire(o *Options) *cobra.Command {
 
 This is refused while something rests on them: operations that are open and signed by an
 old task key; devices whose certificate is by an old authority, or ended not longer ago
-than it may still be renewed. --force does it nevertheless: agents refuse those tasks, and
-those devices have to join again. Tokens that were made before an authority was retired
+than it may still be renewed; listeners that run apart and were not heard since the
+authority was changed. --force does it nevertheless: agents refuse those tasks, and those
+devices and listeners have to join again. Tokens that were made before an authority was retired
 are of no use afterwards.
 
 Devices that have been off since before the key was rotated take the rings one after

@@ -47,7 +47,7 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.Data, "data", "", "folder of a site on this machine (default $BUGLE_DATA, else ./"+DefaultData+")")
 	f.StringVar(&o.URL, "url", "", "address of a remote site, as https://HOST:PORT (default $BUGLE_URL)")
 	f.StringVar(&o.TokenFile, "token-file", "", "file with the administrator's token (default $BUGLE_TOKEN_FILE; of a local site DATA/keys/admin.token)")
-	f.StringVar(&o.CAFile, "ca-file", "", "PEM file of the CA that vouches for the site (default $BUGLE_CA_FILE; of a local site DATA/keys/ca.crt)")
+	f.StringVar(&o.CAFile, "ca-file", "", "PEM file of the CA that vouches for the site (default $BUGLE_CA_FILE; of a local site all that are in DATA/keys)")
 	f.VarP((*outputFlag)(&o.Output), "output", "o", "table, json, jsonl or csv (default $BUGLE_OUTPUT, else table)")
 	f.BoolVarP(&o.Quiet, "quiet", "q", false, "print results and errors only, and of what was created only its id")
 }

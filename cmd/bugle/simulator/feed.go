@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"context"
+	"slices"
 
 	mapping "github.com/bugle-fleet/bugle/cmd/bugle/feed"
 	"github.com/bugle-fleet/bugle/journal"
@@ -15,6 +16,7 @@ import (
 type feed struct {
 	site    *site
 	dead    func() bool // the listener was killed
+	deaf    bool        // it tells of no operation
 	mapper  *mapping.Mapper
 	reader  journal.Reader
 	next    uint64
@@ -23,7 +25,7 @@ type feed struct {
 
 // Next implements [listener.Feed].
 func (f *feed) Next(ctx context.Context) (listener.Update, error) {
-	for len(f.waiting) == 0 {
+	for f.skip(); len(f.waiting) == 0; f.skip() {
 		err := f.more(ctx)
 		if f.dead() {
 			err = errDead
@@ -36,6 +38,14 @@ func (f *feed) Next(ctx context.Context) (listener.Update, error) {
 	u := f.waiting[0]
 	f.waiting = f.waiting[1:]
 	return u, nil
+}
+
+// skip leaves out what a deaf one does not tell.
+func (f *feed) skip() {
+	f.waiting = slices.DeleteFunc(f.waiting, func(u listener.Update) bool {
+		_, opens := u.(listener.OpenOperation)
+		return opens && f.deaf
+	})
 }
 
 func (f *feed) more(ctx context.Context) error {

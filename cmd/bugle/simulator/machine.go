@@ -343,6 +343,7 @@ func (p *process) actions() []action.Description {
 	return []action.Description{
 		{Kind: "scan.quick", Class: action.Alone, Action: run(nothing)},
 		{Kind: "scan.full", Action: run(nothing)},
+		{Kind: "definitions.download", Action: run(nothing)},
 		{Kind: "policy.machine", AtLeastOnce: true, Action: run(func(ctx context.Context, r action.Request) error {
 			_, err := r.Host.FetchPolicy(ctx)
 			return err

@@ -267,7 +267,7 @@ func (r *running) openConsole() (err error) {
 	c := clock.New(clock.Config{Journal: r.journal, Operations: r.ops, Listeners: r.status, Views: r.views, Interval: interval, Log: Log})
 	r.parts.start("clock", c.Run)
 	waves := pacing.New(pacing.Config{Journal: r.journal, Gate: r.gate, Operations: r.ops, Online: r.presence.Online,
-		SignCancel: r.authority.SignCancel, Views: r.views, Log: Log})
+		SignCancel: r.authority.SignCancel, Signs: r.authority.Signs, Views: r.views, Log: Log})
 	r.parts.start("pacing", waves.Run)
 	r.parts.start("console", r.console.Run)
 	return nil

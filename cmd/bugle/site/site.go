@@ -344,7 +344,7 @@ func (s *Site) startConsole() {
 	})
 	waves := pacing.New(pacing.Config{
 		Journal: s.journal, Gate: s.gate, Operations: s.readers.operation, Online: s.readers.presence.Online,
-		SignCancel: s.authority.SignCancel, Views: s.views, Log: s.cfg.Log,
+		SignCancel: s.authority.SignCancel, Signs: s.authority.Signs, Views: s.views, Log: s.cfg.Log,
 	})
 	s.consoleStage.Start(s.failed, "console", func(ctx context.Context) error {
 		parts, ctx := errgroup.WithContext(ctx)
