@@ -14,7 +14,7 @@ type MessageInfo struct {
 
 // catalogue is every status message of every component, by number: 1 to 999 the
 // inbox, 1000 the journal, 1100 the views, 1200 the site's clock, 1400 the logs
-// that agents send, 3000 the listeners.
+// that agents send, 3000 the listeners, 3100 those of them that run apart.
 var catalogue = []MessageInfo{
 	message(1, "inbox", event.Warning, "Files of a listener are missing in the sequence of their numbers.",
 		"The next full report heals presence. If the listener runs apart, look whether its box still holds the files; if they were put aside, 'bugle inbox status' lists them and 'bugle inbox requeue' puts them back."),
@@ -59,6 +59,12 @@ var catalogue = []MessageInfo{
 	message(3010, "listener", event.Error, "A keyring is not handed out: it does not follow the one before.", "Start the listener again, so that it reads all of the feed."),
 	message(3011, "listener", event.Error, "Certificates cannot be renewed at present.", "The text has the cause. Devices go on with those that they have for a few days."),
 	message(3012, "listener", event.Warning, "An agent asks for a new certificate again and again.", "Look at the agent's log: it may be unable to keep the certificate."),
+	message(3013, "listener", event.Warning, "An address connects again and again and nobody signs in.", "Find out who is there; if it is a whole fleet behind one address, look at why its agents are refused."),
+
+	message(3101, "relay", event.Error, "A listener that runs apart has put a file aside, for the site refuses it for good; agents may have been told that what it holds is safe.",
+		"The text names the file and the reason. Once the cause is gone, move the file from box/bad back to box in the listener's folder: it is sent within seconds."),
+	message(3102, "relay", event.Warning, "Files of a listener that runs apart got new numbers, for the site had others with theirs.",
+		"Its folder was probably copied back from a backup, or two run with one identity: let only one run. Nothing is lost; some may be told twice."),
 }
 
 // MessageFlapping is the number of the status message about a device that comes

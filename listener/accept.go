@@ -11,38 +11,12 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/bugle-fleet/bugle/listener/wire"
 )
-
-// A door counts strangers: connections of one address that have not signed in.
-type door struct {
-	most int
-
-	mu     sync.Mutex
-	within map[string]int
-}
-
-func (d *door) enter(address string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.within[address] >= d.most {
-		return false
-	}
-	d.within[address]++
-	return true
-}
-
-func (d *door) leave(address string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.within[address]--; d.within[address] <= 0 {
-		delete(d.within, address)
-	}
-}
 
 // addressOf is what strangers are counted by: an IPv4 address, or an IPv6
 // network of 64 bits, for one machine has as many addresses in it as it likes.
@@ -66,21 +40,15 @@ const maxAcceptBackOff = time.Second
 
 // accept takes connections until ctx ends. It returns an error only if the
 // listening socket is gone before that.
-func (l *Listener) accept(ctx context.Context, tcp net.Listener) error {
+func (l *Listener) accept(ctx context.Context, socket net.Listener, admit func(context.Context, net.Conn)) error {
 	wait := 5 * time.Millisecond
 	for {
-		select {
-		case l.slots <- struct{}{}:
-		case <-ctx.Done():
-			return nil
-		}
-		conn, err := tcp.Accept()
+		conn, err := socket.Accept()
 		if err == nil {
 			wait = 5 * time.Millisecond
-			l.admit(ctx, conn)
+			admit(ctx, conn)
 			continue
 		}
-		<-l.slots
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -95,44 +63,93 @@ func (l *Listener) accept(ctx context.Context, tcp net.Listener) error {
 
 // admit serves a connection unless there are too many, of all or of its address.
 func (l *Listener) admit(ctx context.Context, raw net.Conn) {
-	address := addressOf(raw.RemoteAddr())
-	reason := ""
-	switch most := l.cfg.Limits.Sessions + l.cfg.Limits.Handshakes; {
-	case l.count.connections.Load() >= int64(most):
-		reason = "too many connections"
-	case !l.door.enter(address):
-		reason = "too many connections that have not signed in"
-	}
-	if reason != "" {
-		<-l.slots
+	v := newVisitor(raw, l.turns)
+	if most := l.cfg.Limits.Sessions + l.cfg.Limits.Handshakes; l.count.connections.Load() >= int64(most) {
 		raw.Close()
-		l.refuse("listener", address, reason)
+		l.refuse("listener", v.address, "too many connections")
+		return
+	}
+	if !l.letIn(ctx, v, l.lobby) {
 		return
 	}
 	l.count.connections.Add(1)
 	l.sessions.Go(func() {
 		defer l.count.connections.Add(-1)
 		defer raw.Close()
-		l.serve(ctx, raw, address)
+		l.serve(ctx, v)
 	})
 }
 
-// serve is one connection from its first byte to its last. It comes with one of
-// the slots for handshakes, which it holds until it has shaken hands, and counts
-// as a stranger until its first message.
-func (l *Listener) serve(ctx context.Context, raw net.Conn, address string) {
-	leave := sync.OnceFunc(func() { l.door.leave(address) })
+// letIn lets v into a lobby, or hangs up. Nothing can be said before TLS.
+func (l *Listener) letIn(ctx context.Context, v *visitor, into *lobby) bool {
+	ok, fresh := l.budgets.take(v.address, time.Now())
+	if fresh {
+		l.cfg.Log.Warn("address connects again and again and nobody signs in", "listener", l.cfg.Name, "address", v.address)
+		l.status.message(msgSlowed, 0, v.address+" connects again and again and nobody signs in: it has to wait")
+	}
+	if !ok {
+		v.reset()
+		l.count.slowed.Add(1)
+		l.refuse("listener", v.address, "connects again and again and does not sign in")
+		return false
+	}
+	if into.enter(ctx, v) {
+		return true
+	}
+	v.Close()
+	l.budgets.give(v.address, time.Now())
+	if ctx.Err() == nil {
+		l.refuse("listener", v.address, tooManyOfAddress)
+	}
+	return false
+}
+
+// cutSlow notes that v had to go.
+func (l *Listener) cutSlow(v *visitor) {
+	l.count.cutSlow.Add(1)
+	l.budgets.punish(v.address, time.Now())
+	l.refuse("listener", v.address, tooSlow)
+}
+
+// serve is one connection from its first byte to its last. It is in the lobby
+// until its first message.
+func (l *Listener) serve(ctx context.Context, v *visitor) {
+	leave := func() { l.lobby.leave(v) }
 	defer leave()
-	conn, id, err := l.shake(ctx, raw)
-	<-l.slots
+	conn, err := l.shake(ctx, v, l.tls)
+	var id wire.Identity
+	if err == nil {
+		id, err = wire.IdentityOf(conn.ConnectionState().PeerCertificates[0])
+	}
 	if err != nil {
-		if reason := refusedBecause(err); reason != "" {
-			l.cfg.Log.Debug("handshake failed", "address", address, "err", err)
-			l.refuse("listener", address, reason)
-		}
+		l.shakeFailed(v, err)
 		return
 	}
-	l.converse(ctx, conn, raw, carrierTCP, id, address, leave)
+	if !l.signIns.allow(strconv.FormatUint(uint64(id.Device), 10), time.Now()) {
+		l.count.tooOften.Add(1)
+		l.refuse("listener", v.address, errOften.Error())
+		leave()
+		l.dismiss(conn, conn, overloaded(errOften.Error()))
+		return
+	}
+	l.converse(ctx, conn, v, carrierTCP, id, v.address, leave)
+}
+
+var errOften = errors.New("the device signs in again and again")
+
+// shakeFailed counts a handshake that failed, and lets those pay for it who break
+// off what they began, or never meant to.
+func (l *Listener) shakeFailed(v *visitor, err error) {
+	reason := refusedBecause(err)
+	if reason == "" {
+		return
+	}
+	var record tls.RecordHeaderError
+	if errors.As(err, &record) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errTooMuch) {
+		l.budgets.punish(v.address, time.Now())
+	}
+	l.cfg.Log.Debug("handshake failed", "address", v.address, "err", err)
+	l.refuse("listener", v.address, reason)
 }
 
 // A connection is what carries a session: TLS over TCP, or a carrier over HTTPS.
@@ -153,7 +170,12 @@ func (l *Listener) converse(ctx context.Context, conn connection, raw net.Conn, 
 		return
 	}
 	s := newSession(l, conn, raw, carrier, id.Device, address)
-	if no := l.signIn(ctx, s, first); no != nil {
+	no := l.signIn(ctx, s, first)
+	if v, ok := raw.(*visitor); ok && (no == nil || no.Code == wire.Overloaded || no.Code == wire.GoingAway) {
+		v.know()
+		l.budgets.give(address, time.Now())
+	}
+	if no != nil {
 		l.refuse("listener", address, no.Reason)
 		l.dismiss(conn, r, no)
 		return
@@ -167,20 +189,27 @@ func (l *Listener) refuse(where, address, reason string) {
 	l.status.refuse(where, address, reason)
 }
 
-func (l *Listener) shake(ctx context.Context, raw net.Conn) (*tls.Conn, wire.Identity, error) {
+// shake shakes hands with who connected.
+func (l *Listener) shake(ctx context.Context, raw visiting, config *tls.Config) (*tls.Conn, error) {
 	l.count.handshakes.Add(1)
 	defer l.count.handshakes.Add(-1)
-	conn := tls.Server(raw, l.tls)
+	defer raw.shook()
+	conn := tls.Server(raw, config)
 	raw.SetDeadline(time.Now().Add(l.times.handshake))
 	defer context.AfterFunc(ctx, func() { raw.SetDeadline(time.Now()) })()
 	if err := conn.HandshakeContext(context.Background()); err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil {
 			err = errStops
 		}
-		return nil, wire.Identity{}, err
+		return nil, err
 	}
-	id, err := wire.IdentityOf(conn.ConnectionState().PeerCertificates[0])
-	return conn, id, err
+	return conn, nil
+}
+
+// visiting is a [visitor], or a connection that holds one.
+type visiting interface {
+	net.Conn
+	shook()
 }
 
 // tlsConfig admits devices of the site that speak the protocol.
@@ -219,7 +248,7 @@ func refusedBecause(err error) string {
 	var record tls.RecordHeaderError
 	var alert tls.AlertError
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, errStops):
+	case errors.Is(err, io.EOF), errors.Is(err, errStops), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe): // of the closed it was said already
 		return ""
 	case errors.As(err, &verify):
 		return "certificate is not valid here"
@@ -227,6 +256,8 @@ func refusedBecause(err error) string {
 		return "no certificate"
 	case errors.As(err, &record):
 		return "not TLS"
+	case errors.Is(err, errTooMuch):
+		return errTooMuch.Error()
 	case errors.Is(err, errProtocolName), errors.Is(err, errOtherSite):
 		return err.Error()
 	case errors.Is(err, wire.ErrNoIdentity):

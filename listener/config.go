@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"time"
 
 	"github.com/bugle-fleet/bugle/inbox/box"
@@ -64,6 +65,9 @@ type Config struct {
 	// the site's answers to listeners that run apart. Who asks may have shown no
 	// certificate.
 	Routes http.Handler
+	// Outpost tells which listener that runs apart shows a certificate on the HTTPS
+	// port, if it is one of the site that may. It is no stranger then. Nil knows none.
+	Outpost func(chain []*x509.Certificate) (name string, ok bool)
 
 	// KeepAlive is how often an agent must be heard whose policy does not say.
 	// Default 15 minutes.
@@ -104,14 +108,23 @@ type Policy struct {
 // means the default.
 type Limits struct {
 	Sessions   int // signed-in devices; default 20,000. Connections are at most Handshakes more
-	Handshakes int // TLS handshakes under way; default 256, more wait in the backlog
-	PerAddress int // connections of one address that have not signed in; default 128
-	Operations int // open operations; default 10,000
+	Handshakes int // connections over TCP that have not signed in; default 256, more wait in the backlog
+	PerAddress int // connections of one address that have not signed in, on each port; default 128
+	// Handshaking is how many handshakes are computed at once, of both ports; default
+	// half of the processors, so that the other half is there for who is signed in.
+	Handshaking int
+	// StrangerRate and StrangerBurst are a budget of each address, for connections on
+	// both ports that end before it is known whose they are: so many a second, and so
+	// many at once. Default 20 and four times PerAddress. What is beyond them is served
+	// while there is no more than 100 a second of it, and refused else.
+	StrangerRate  float64
+	StrangerBurst int
+	Operations    int // open operations; default 10,000
 
 	MessageRate  float64 // messages a second that are read of one session; default 50
 	MessageBurst int     // and how many at once; default 2,048
 
-	HTTPS     int     // connections of the HTTPS port whose device is not known; default 512
+	HTTPS     int     // connections of the HTTPS port of whom it is not known who they are; default 512
 	Fallback  int     // sessions over HTTPS, they count as Sessions too; default 20,000. Connections are at most twice as many
 	JoinRate  float64 // join requests a second of one address; default 20
 	JoinBurst int     // and how many at once; default 200
@@ -128,17 +141,22 @@ type times struct {
 	whole     time.Duration // that a sign-in waits for the feed to be whole
 	write     time.Duration // for one write to an agent
 	close     time.Duration // for the last words to an agent
+	slow      time.Duration // for a stranger whose place another wants
 }
 
 var usual = times{handshake: 5 * time.Second, signIn: 5 * time.Second, whole: 10 * time.Second,
-	write: 10 * time.Second, close: 500 * time.Millisecond}
+	write: 10 * time.Second, close: 500 * time.Millisecond, slow: time.Second}
 
 // Bounds that are not settings.
 const (
-	queueFrames = 4096    // that wait for one agent
-	queueBytes  = 2 << 20 // and their size
-	keepBuffer  = 4 << 10 // largest read buffer that a quiet session keeps
-	readBuffer  = 4 << 10
+	queueFrames    = 4096    // that wait for one agent
+	queueBytes     = 2 << 20 // and their size
+	deviceSignIns  = 10      // of one device over TCP at once, and one more each second
+	deviceConnects = 60      // handshakes of one device over HTTPS at once, and two more each second
+	devicePolicies = 30      // requests for policy of one device at once, and one more each second
+
+	keepBuffer = 4 << 10 // largest read buffer that a quiet session keeps
+	readBuffer = 4 << 10
 
 	fileRows  = 5000    // result rows in one file
 	fileBytes = 2 << 20 // of records in one file
@@ -176,6 +194,9 @@ func (c Config) withDefaults() Config {
 	orDefault(&l.Sessions, 20_000)
 	orDefault(&l.Handshakes, 256)
 	orDefault(&l.PerAddress, 128)
+	orDefault(&l.Handshaking, max(1, runtime.GOMAXPROCS(0)/2))
+	orDefault(&l.StrangerRate, 20)
+	orDefault(&l.StrangerBurst, 4*l.PerAddress)
 	orDefault(&l.Operations, 10_000)
 	orDefault(&l.MessageRate, 50)
 	orDefault(&l.MessageBurst, 2048)

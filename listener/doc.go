@@ -68,10 +68,34 @@
 //
 // TLS 1.3, the protocol's ALPN name, and a certificate of the site that names a
 // device ([wire.IdentityOf]); which CAs vouch for it is asked at every handshake,
-// and a resumed session is checked like a new one. At most [Limits] handshakes are under way; more
-// wait in the backlog. Connections of one address that have not signed in are
-// capped, IPv6 networks of 64 bits counting as one. Refused connections are
-// counted per minute, address and reason, and said in the status file.
+// and a resumed session is checked like a new one. Refused connections are counted
+// per minute, address and reason, and said in the status file.
+//
+// What strangers cost is bounded, on both ports alike, and falls on them. An address
+// is one of IPv4, or an IPv6 network of 64 bits.
+//
+//   - A lobby holds as many as [Limits] allow, in all and of one address. If it is
+//     full, whoever has kept the listener waiting the longest, for more than a
+//     second, is cut; if none has, a new one waits in the backlog, or is refused if
+//     there are too many of its address.
+//   - Handshakes are computed by half of the processors at most, none while its peer
+//     is waited for. The rest is there for who is signed in.
+//   - Each address has a budget of connections that end without it being known whose
+//     they are. A sign-in, a certificate of a device or of a listener on the HTTPS
+//     port, or a device that joins gives back what it took, so that a whole fleet may
+//     share one address. Breaking off a handshake, sending what is no TLS, or too
+//     much, costs five times as much. Who has used the budget up is served while there
+//     is no more than 100 connections a second of such, and reset else. What an
+//     address owes is bounded: with the defaults it is over within half a minute.
+//   - In a handshake 64 KiB may be sent, over HTTPS 1 MiB by who is not known. A frame
+//     takes memory as it comes, not as it claims.
+//   - A device signs in over TCP 10 times at once and once more each second; then it is
+//     told to come later. It gets 30 policies at once and one more each second; then
+//     they come later. Over HTTPS it connects 60 times at once and twice more each
+//     second; then, or if it is blocked, its address pays as for a stranger.
+//
+// Who is refused is told so and when to come back once TLS stands: by close
+// (overloaded), or by 429 or 503 and Retry-After. Before that nothing can be said.
 //
 // On the HTTPS port a certificate that has ended serves to renew it, for 90 days,
 // and for nothing else ([wire.RenewPath]); one that names a listener is for
@@ -81,9 +105,10 @@
 // The HTTPS port has two more ways in ([carrier]), for devices whose network lets
 // nothing else out: who has a certificate of a device there begins a session as
 // over TCP, with the same checks at the same places; who has none gets 401 and is
-// capped as those who join. A connection counts among the 512 of strangers until
-// its device is known, and from then on among those of devices (8 of one device,
-// twice Limits.Fallback of all), so that neither starves the other. A device may
+// capped as those who join. A connection counts among the 512 of strangers until its
+// handshake says whose it is, and from then on among those of devices (8 of one
+// device, twice Limits.Fallback of all) or of listeners that run apart
+// ([Config].Outpost; 64 of one, 1,024 of all), so that neither starves the other. A device may
 // begin ten sessions at once and one more each second; a session is polled at most
 // 200 times a second. The timeouts of the HTTP server bound what comes before that
 // and every answer; a request that waits has its own (25 s and 30 s more), and a
@@ -108,4 +133,5 @@
 //	3010 error    a keyring is not handed out: it is not the next one, or not one (the cause)
 //	3011 error    certificates cannot be renewed now (the cause)
 //	3012 warning  an agent asks for a new certificate again and again
+//	3013 warning  an address connects again and again and nobody signs in
 package listener

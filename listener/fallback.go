@@ -15,8 +15,10 @@ import (
 )
 
 const (
-	deviceConnections = 8  // to the HTTPS port, of one device
-	deviceOpens       = 10 // sessions that one device may begin over HTTPS at once, and one more each second
+	deviceConnections   = 8    // to the HTTPS port, of one device
+	outpostConnections  = 64   // of one listener
+	outpostsConnections = 1024 // of all listeners
+	deviceOpens         = 10   // sessions that one device may begin over HTTPS at once, and one more each second
 )
 
 // A fallback is what the HTTPS port has for devices that cannot come over TCP:
@@ -28,37 +30,52 @@ type fallback struct {
 	most  int // sessions; twice as many connections, for a poll needs two
 	opens joins
 
-	mu          sync.Mutex
-	ctx         context.Context // of the intake
-	stopped     bool
-	sessions    int
-	connections map[uint32]int // of each device
-	total       int            // of them
+	connections *places[uint32] // of devices
+	outposts    *places[string] // connections of listeners that run apart
+
+	mu       sync.Mutex
+	ctx      context.Context // of the intake
+	stopped  bool
+	sessions int
 }
 
 func newFallback(most int) *fallback {
-	return &fallback{most: most, ctx: context.Background(), connections: make(map[uint32]int),
-		opens: joins{every: 1, burst: deviceOpens, most: max(maxJoinAddresses, 2*most)},
+	return &fallback{most: most, ctx: context.Background(), connections: newPlaces[uint32](2*most, deviceConnections),
+		outposts: newPlaces[string](outpostsConnections, outpostConnections),
+		opens:    joins{every: 1, burst: deviceOpens, most: max(maxJoinAddresses, 2*most)},
 		polls: carrier.NewPolls(most, func(w http.ResponseWriter, status int, title, detail string) {
 			problem(w, &JoinRefused{status, title, detail})
 		})}
 }
 
-// place takes a place for a connection of a device.
-func (f *fallback) place(device uint32) (release func(), ok bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.total >= 2*f.most || f.connections[device] >= deviceConnections {
+// places count what is bounded in all, and for each owner.
+type places[K comparable] struct {
+	most, each int
+
+	mu    sync.Mutex
+	of    map[K]int
+	total int
+}
+
+func newPlaces[K comparable](most, each int) *places[K] {
+	return &places[K]{most: most, each: each, of: make(map[K]int)}
+}
+
+// place takes a place; release gives it back, once.
+func (p *places[K]) place(owner K) (release func(), ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.total >= p.most || p.of[owner] >= p.each {
 		return nil, false
 	}
-	f.total++
-	f.connections[device]++
+	p.total++
+	p.of[owner]++
 	return func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.total--
-		if f.connections[device]--; f.connections[device] == 0 {
-			delete(f.connections, device)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.total--
+		if p.of[owner]--; p.of[owner] == 0 {
+			delete(p.of, owner)
 		}
 	}, true
 }
@@ -129,9 +146,6 @@ func tryLater(detail string) *JoinRefused {
 
 func (l *Listener) answerRefused(w http.ResponseWriter, r *http.Request, no *JoinRefused) {
 	l.refuse("listener", peerOf(r), no.Detail)
-	if no.Status == http.StatusServiceUnavailable || no.Status == http.StatusTooManyRequests {
-		w.Header().Set("Retry-After", "5")
-	}
 	problem(w, no)
 }
 
@@ -145,9 +159,9 @@ func (l *Listener) deviceOf(w http.ResponseWriter, r *http.Request) (wire.Identi
 			return id, true
 		}
 	}
-	id, no := l.identify(r)
+	id, no := l.identify(r.TLS)
 	if no == nil {
-		if c == nil || c.move(id, func() (func(), bool) { return l.fallback.place(id.Device) }) {
+		if c == nil || l.moveDevice(c, id) {
 			return id, true
 		}
 		w.Header().Set("Connection", "close")
@@ -159,17 +173,17 @@ func (l *Listener) deviceOf(w http.ResponseWriter, r *http.Request) (wire.Identi
 	return wire.Identity{}, false
 }
 
-func (l *Listener) identify(r *http.Request) (wire.Identity, *JoinRefused) {
+func (l *Listener) identify(state *tls.ConnectionState) (wire.Identity, *JoinRefused) {
 	unknown := func(detail string) *JoinRefused {
 		return &JoinRefused{http.StatusUnauthorized, "Certificate required", detail}
 	}
-	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+	if state == nil || len(state.PeerCertificates) == 0 {
 		return wire.Identity{}, unknown("no certificate")
 	}
-	if !vouched(r.TLS, l.cfg.ClientCAs()) {
+	if !vouched(state, l.cfg.ClientCAs()) {
 		return wire.Identity{}, unknown("certificate is not valid here")
 	}
-	id, err := wire.IdentityOf(r.TLS.PeerCertificates[0])
+	id, err := wire.IdentityOf(state.PeerCertificates[0])
 	switch {
 	case err != nil:
 		return id, unknown(wire.ErrNoIdentity.Error())
@@ -205,17 +219,18 @@ func (l *Listener) admitFallback(id wire.Identity, address string) (*beginning, 
 	if !f.opens.allow(strconv.FormatUint(uint64(id.Device), 10), time.Now()) {
 		return nil, &JoinRefused{http.StatusTooManyRequests, "Too many requests", "too many sessions of one device"}
 	}
-	if !l.door.enter(address) {
-		return nil, tryLater("too many connections that have not signed in")
+	leave, ok := l.signing.place(address)
+	if !ok {
+		return nil, tryLater(tooManyOfAddress)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.stopped || f.sessions >= f.most {
-		l.door.leave(address)
+		leave()
 		return nil, tryLater("too many sessions over HTTPS")
 	}
 	f.sessions++
-	return &beginning{l, id, address, sync.OnceFunc(func() { l.door.leave(address) })}, nil
+	return &beginning{l, id, address, sync.OnceFunc(leave)}, nil
 }
 
 func (b *beginning) abandon() {

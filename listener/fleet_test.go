@@ -32,7 +32,7 @@ const patience = 30 * time.Second
 
 // patient is for tests on a real network, where a busy machine must not change
 // what happens.
-var patient = times{handshake: patience, signIn: patience, whole: patience, write: patience, close: patience}
+var patient = times{handshake: patience, signIn: patience, whole: patience, write: patience, close: patience, slow: patience}
 
 // A pki is a site's CA and keys, made for one test.
 type pki struct {
@@ -280,6 +280,26 @@ type bench struct {
 	stop func() error // once; later calls return the same
 }
 
+// awaitStats waits until ok holds of the figures, some of which follow what they count.
+func (b *bench) awaitStats(ok func(Stats) bool) {
+	b.t.Helper()
+	for limit := time.Now().Add(patience); !ok(b.l.Stats()); time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			b.t.Fatalf("%+v", b.l.Stats())
+		}
+	}
+}
+
+// quick lets a bench on a real network gather for a shorter time than a listener does.
+func quick(edit func(*Config)) func(*Config) {
+	return func(c *Config) {
+		c.Flush = 10 * time.Millisecond
+		if edit != nil {
+			edit(c)
+		}
+	}
+}
+
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // newBench serves over TCP on loopback, and tells the listener that its feed is
@@ -291,7 +311,7 @@ func newBench(t testing.TB, edit func(*Config), updates ...Update) *bench {
 		t.Fatal(err)
 	}
 	dial := func() (net.Conn, error) { return net.Dial("tcp", tcp.Addr().String()) }
-	b := newBenchOn(t, tcp, nil, dial, patient, edit)
+	b := newBenchOn(t, tcp, nil, dial, patient, quick(edit))
 	b.tell(updates...)
 	b.tell(Whole{})
 	return b

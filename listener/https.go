@@ -1,13 +1,16 @@
 package listener
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
@@ -29,7 +32,6 @@ func (l *Listener) serveHTTPS(stop func(), https net.Listener) (end func() error
 	}
 	srv := &http.Server{
 		Handler:           l.Handler(),
-		TLSConfig:         httpsConfig(&l.cfg),
 		ReadHeaderTimeout: l.times.handshake,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      30 * time.Second,
@@ -39,8 +41,10 @@ func (l *Listener) serveHTTPS(stop func(), https net.Listener) (end func() error
 		ConnContext:       withConnection,
 		ErrorLog:          slog.NewLogLogger(l.cfg.Log.Handler(), slog.LevelDebug),
 	}
+	g := newGate(l, https)
+	srv.TLSConfig = g.config // says that HTTP/2 is spoken, too
 	served := start(func() error {
-		err := srv.ServeTLS(&fewAtATime{https, make(chan struct{}, l.cfg.Limits.HTTPS)}, "", "")
+		err := srv.Serve(g)
 		stop() // that has happened already, or the socket failed
 		return err
 	})
@@ -50,6 +54,7 @@ func (l *Listener) serveHTTPS(stop func(), https net.Listener) (end func() error
 		if srv.Shutdown(last) != nil {
 			srv.Close()
 		}
+		g.under.Wait()
 		if err := served(); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve https: %w", err)
 		}
@@ -57,37 +62,122 @@ func (l *Listener) serveHTTPS(stop func(), https net.Listener) (end func() error
 	}
 }
 
-// fewAtATime leaves connections in the backlog while many of strangers are open.
-type fewAtATime struct {
+// A gate is the HTTPS port as [http.Server] sees it: connections come out of it
+// that have shaken hands, so that both ports let strangers in alike.
+type gate struct {
 	net.Listener
-	open chan struct{}
+	l      *Listener
+	config *tls.Config
+
+	ctx    context.Context // of the socket
+	cancel context.CancelFunc
+	ready  chan net.Conn
+	failed chan error // how accepting ended
+	under  sync.WaitGroup
 }
 
-func (f *fewAtATime) Accept() (net.Conn, error) {
-	f.open <- struct{}{}
-	c, err := f.Listener.Accept()
-	if err != nil {
-		<-f.open
-		return nil, err
+func newGate(l *Listener, socket net.Listener) *gate {
+	g := &gate{Listener: socket, l: l, config: httpsConfig(&l.cfg), ready: make(chan net.Conn), failed: make(chan error, 1)}
+	g.ctx, g.cancel = context.WithCancel(context.Background())
+	go func() { g.failed <- l.accept(g.ctx, socket, g.admit) }()
+	return g
+}
+
+// Accept implements [net.Listener].
+func (g *gate) Accept() (net.Conn, error) {
+	select {
+	case c := <-g.ready:
+		return c, nil
+	case err := <-g.failed:
+		g.failed <- err
+		return nil, cmp.Or(err, net.ErrClosed)
 	}
-	return &counted{Conn: c, release: func() { <-f.open }}, nil
 }
 
-// A counted connection holds a place among those of strangers, until its device
-// is known, and gives its place back when it is closed.
+// Close implements [net.Listener].
+func (g *gate) Close() error {
+	g.cancel()
+	return g.Listener.Close()
+}
+
+func (g *gate) admit(ctx context.Context, raw net.Conn) {
+	v := newVisitor(raw, g.l.turns)
+	if !g.l.letIn(ctx, v, g.l.webLobby) {
+		return
+	}
+	c := &counted{visitor: v, release: func() { g.l.webLobby.leave(v) }}
+	g.under.Go(func() {
+		conn, err := g.l.shake(ctx, c, g.config)
+		if err != nil {
+			g.l.shakeFailed(v, err)
+			answerPlain(err)
+			c.Close()
+			return
+		}
+		g.l.recognise(c, conn)
+		c.SetDeadline(time.Time{})
+		select {
+		case g.ready <- conn:
+		case <-ctx.Done():
+			c.Close()
+		}
+	})
+}
+
+// answerPlain answers who speaks HTTP without TLS.
+func answerPlain(err error) {
+	var record tls.RecordHeaderError
+	if !errors.As(err, &record) || record.Conn == nil {
+		return
+	}
+	switch string(record.RecordHeader[:]) {
+	case "GET /", "HEAD ", "POST ", "PUT /", "OPTIO":
+		io.WriteString(record.Conn, "HTTP/1.0 400 Bad Request\r\n\r\nthis port is for HTTPS\n")
+	}
+}
+
+// recognise finds out who has connected, if a certificate says so. There may be
+// no place for one more of them: then it stays a stranger.
+func (l *Listener) recognise(c *counted, conn *tls.Conn) {
+	state := conn.ConnectionState()
+	if len(state.PeerCertificates) == 0 {
+		return
+	}
+	if id, no := l.identify(&state); no == nil {
+		l.moveDevice(c, id)
+	} else if l.cfg.Outpost != nil {
+		if name, ok := l.cfg.Outpost(state.PeerCertificates); ok {
+			if moved, _ := c.move(nil, func() (func(), bool) { return l.fallback.outposts.place(name) }); moved {
+				l.budgets.give(c.address, time.Now())
+			}
+		}
+	}
+}
+
+func (l *Listener) moveDevice(c *counted, id wire.Identity) bool {
+	moved, ok := c.move(&id, func() (func(), bool) { return l.fallback.connections.place(id.Device) })
+	now := time.Now()
+	if moved && !l.table.isBlocked(id.Device) && l.connects.allow(strconv.FormatUint(uint64(id.Device), 10), now) {
+		l.budgets.give(c.address, now)
+	}
+	return ok
+}
+
+// A counted connection holds a place among those of strangers, until it is known
+// whose it is, and gives its place back when it is closed.
 type counted struct {
-	net.Conn
+	*visitor
 
 	mu      sync.Mutex
-	known   bool          // it has a place among those of devices
-	device  wire.Identity // if it is known: a connection shows one certificate
+	moved   bool           // it has a place among those of devices, or of listeners
+	device  *wire.Identity // if it is one's: a connection shows one certificate
 	closed  bool
 	release func() // gives the place back
 }
 
 func (c *counted) Close() error {
 	defer c.leave()
-	return c.Conn.Close()
+	return c.visitor.Close()
 }
 
 func (c *counted) leave() {
@@ -103,23 +193,38 @@ func (c *counted) leave() {
 func (c *counted) of() (device wire.Identity, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.device, c.known
+	if c.device == nil {
+		return device, false
+	}
+	return *c.device, true
 }
 
-// move gives the connection another place, for it is of a device; take returns
-// how that place is given back, or false if there is none.
-func (c *counted) move(device wire.Identity, take func() (release func(), ok bool)) bool {
+// move gives the connection another place, for it is known whose it is; take
+// returns how that place is given back, or false if there is none. Moved is true
+// the first time.
+func (c *counted) move(device *wire.Identity, take func() (release func(), ok bool)) (moved, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.known || c.closed {
-		return true
+	if c.moved || c.closed {
+		return false, true
 	}
 	release, ok := take()
 	if ok {
 		c.release()
-		c.known, c.device, c.release = true, device, release
+		c.moved, c.device, c.release = true, device, release
+		c.know()
 	}
-	return ok
+	return ok, ok
+}
+
+// awaited notes that it is the client who waits, until done.
+func awaited(r *http.Request) (done func()) {
+	c, ok := r.Context().Value(connectionKey{}).(*counted)
+	if !ok {
+		return func() {}
+	}
+	c.busy.Add(1)
+	return func() { c.busy.Add(-1) }
 }
 
 type connectionKey struct{}

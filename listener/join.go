@@ -61,6 +61,7 @@ func (l *Listener) join(w http.ResponseWriter, r *http.Request) {
 	address := peerOf(r)
 	reply, err := l.answerJoin(w, r, address)
 	if err == nil {
+		l.budgets.give(address, time.Now())
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
 		json.NewEncoder(w).Encode(reply)
@@ -88,13 +89,13 @@ func (l *Listener) answerJoin(w http.ResponseWriter, r *http.Request, address st
 		return none, &JoinRefused{http.StatusMethodNotAllowed, "Method not allowed", "a join request is a POST"}
 	}
 	if !l.joins.allow(address, time.Now()) {
-		w.Header().Set("Retry-After", "5")
 		return none, &JoinRefused{http.StatusTooManyRequests, "Too many requests", "too many join requests come from this address"}
 	}
 	req, err := readJoin(w, r)
 	if err != nil {
 		return none, err
 	}
+	defer awaited(r)()
 	return l.cfg.Join(r.Context(), req, address)
 }
 
@@ -120,6 +121,10 @@ func readJoin(w http.ResponseWriter, r *http.Request) (req wire.JoinRequest, err
 func problem(w http.ResponseWriter, no *JoinRefused) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.Header().Set("Cache-Control", "no-store")
+	later := no.Status == http.StatusTooManyRequests || no.Status == http.StatusServiceUnavailable
+	if later && w.Header().Get("Retry-After") == "" {
+		w.Header().Set("Retry-After", "5")
+	}
 	w.WriteHeader(no.Status)
 	json.NewEncoder(w).Encode(&wire.JoinError{Title: no.Title, Status: no.Status, Detail: no.Detail})
 }

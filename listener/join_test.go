@@ -126,6 +126,9 @@ func TestJoinProblems(t *testing.T) {
 			if kind := w.Header().Get("Content-Type"); kind != "application/problem+json" {
 				t.Fatalf("content type %q", kind)
 			}
+			if later := w.Header().Get("Retry-After"); (later != "") != (c.status == http.StatusServiceUnavailable) {
+				t.Fatalf("status %d, retry after %q", w.Code, later)
+			}
 			if strings.Contains(w.Body.String(), "secret cause") {
 				t.Fatal("the cause of a failure is told to a stranger")
 			}

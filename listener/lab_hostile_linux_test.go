@@ -1,20 +1,26 @@
 package listener
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"crypto/tls"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/bugle-fleet/bugle/listener/wire"
 )
@@ -32,11 +38,11 @@ type attack struct {
 
 // hostile is what attackers share.
 type hostile struct {
-	l    *lab
+	pki  *pki
 	done chan struct{}
 	bomb []byte
 
-	dialled atomic.Int64 // connections of this attack
+	dialled atomic.Int64 // connections
 }
 
 // slowBytes sends a byte now and then, for ever.
@@ -76,7 +82,7 @@ func (h *hostile) noCertificate(c net.Conn) {
 
 // as makes a session of a device that means no good.
 func (h *hostile) as(c net.Conn) *tls.Conn {
-	conn := tls.Client(c, h.l.pki.client(1<<20+rand.Uint32N(100)))
+	conn := tls.Client(c, h.pki.client(1<<20+rand.Uint32N(100)))
 	hello, _ := wire.Append(nil, &wire.SignIn{Version: wire.Version})
 	conn.Write(hello)
 	go io.Copy(io.Discard, conn)
@@ -155,18 +161,11 @@ var attacks = []attack{
 	{"huge length", "tcp", (*hostile).hugeLength}, {"bomb", "https", (*hostile).postBomb}, {"endless body", "https", (*hostile).endlessBody},
 }
 
-// run lets many connections attack until stop.
-func (a *attack) run(h *hostile, connections int) (stop func()) {
-	to := h.l.tcp
-	if a.port == "https" {
-		to = h.l.https
-	}
-	done := make(chan struct{})
-	h.done = done
-	h.dialled.Store(0)
+// run lets many connections attack until done.
+func (a *attack) run(h *hostile, to string, connections int) {
 	var all sync.WaitGroup
 	for i := range connections {
-		from := fmt.Sprintf("127.0.1.%d", 1+i/100)
+		from := attacker(i / 100)
 		all.Go(func() {
 			for pause := rand.N(100 * time.Millisecond); wait(h.done, pause); pause = time.Second + rand.N(time.Second) {
 				c, err := dialFrom(from, to)
@@ -177,7 +176,7 @@ func (a *attack) run(h *hostile, connections int) (stop func()) {
 				over := make(chan struct{})
 				go func() {
 					select {
-					case <-done: // not h's, which may be that of the next attack by now
+					case <-h.done:
 					case <-over:
 					}
 					c.Close()
@@ -187,58 +186,219 @@ func (a *attack) run(h *hostile, connections int) (stop func()) {
 			}
 		})
 	}
-	return func() { close(h.done); all.Wait() }
+	all.Wait()
 }
 
-// TestHostile attacks a listener in every way on each port, while honest agents
-// are served: its memory stays near its level, they lose nothing, and wait no
-// longer than they should.
-func TestHostile(t *testing.T) {
-	agents, connections, during := 5, 12, 20*time.Millisecond
-	if longLab() {
-		agents, connections, during = 200, 1000, 10*time.Second
+// attacker is an address from which a hundred connections attack.
+func attacker(i int) string { return fmt.Sprintf("127.0.1.%d", 1+i) }
+
+const (
+	attackName = "BUGLE_LISTENER_LAB_ATTACK" // set in the process that attacks
+	niceName   = "BUGLE_LISTENER_LAB_NICE"   // how nice that is to the others, who share its processors
+)
+
+// An assault is what the process that attacks is told.
+type assault struct {
+	Keys        labKeys
+	Attack      int
+	To          string
+	Connections int
+}
+
+// A toll is what it tells: once all have connected, and at the end.
+type toll struct {
+	Connections int64
+	CPU         time.Duration
+}
+
+// TestLabAttackers is the process that attacks.
+func TestLabAttackers(t *testing.T) {
+	told := os.Getenv(attackName)
+	if told == "" {
+		t.Skip("runs only as the attackers of another test")
 	}
-	l := newLab(t)
-	w := l.watch(0, agents)
+	var a assault
+	if err := json.Unmarshal([]byte(told), &a); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := strconv.Atoi(os.Getenv(niceName)); err == nil {
+		unix.Setpriority(unix.PRIO_PROCESS, 0, n)
+	}
+	h := &hostile{done: make(chan struct{}), bomb: zipBomb(), pki: a.Keys.pki(t)}
+	tell := json.NewEncoder(os.NewFile(4, "answers"))
+	over := start(func() error { attacks[a.Attack].run(h, a.To, a.Connections); return nil })
+	h.connected(a.Connections)
+	tell.Encode(toll{h.dialled.Load(), usedCPU()})
+	io.Copy(io.Discard, os.NewFile(3, "orders")) // until the test has enough
+	close(h.done)
+	over()
+	tell.Encode(toll{h.dialled.Load(), usedCPU()})
+}
+
+// connected waits until so many connections were made.
+func (h *hostile) connected(n int) {
+	for limit := time.Now().Add(patience); h.dialled.Load() < int64(n) && time.Now().Before(limit); {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+var zipBomb = sync.OnceValue(func() []byte {
 	var bomb bytes.Buffer
 	z := gzip.NewWriter(&bomb)
 	for range 32 {
 		z.Write(make([]byte, 1<<20))
 	}
 	z.Close()
-	h := &hostile{l: l, bomb: bomb.Bytes()}
-	calm := w.measure(during)
-	say(t, map[string]any{"calm": calm})
-	for i := range attacks {
-		a := &attacks[i]
-		before := l.order(order{Settle: true}).Resident
-		l.order(order{Peak: true})
-		stop := a.run(h, connections)
-		for limit := time.Now().Add(patience); h.dialled.Load() < int64(connections) && time.Now().Before(limit); {
-			time.Sleep(time.Millisecond)
+	return bomb.Bytes()
+})
+
+// attack begins an attack, in a process of its own if its figures matter.
+func (l *lab) attack(i, connections int) (stop func() toll) {
+	l.t.Helper()
+	a := assault{Keys: l.pki.keys(l.t), Attack: i, To: l.tcp, Connections: connections}
+	if attacks[i].port == "https" {
+		a.To = l.https
+	}
+	if !longLab() {
+		h := &hostile{done: make(chan struct{}), bomb: zipBomb(), pki: l.pki}
+		over := start(func() error { attacks[i].run(h, a.To, connections); return nil })
+		h.connected(connections)
+		return func() toll { close(h.done); over(); return toll{h.dialled.Load(), 0} }
+	}
+	tell, hear, ended := child(l.t, "TestLabAttackers", attackName, a)
+	answers := json.NewDecoder(hear)
+	var begun, all toll
+	if err := answers.Decode(&begun); err != nil {
+		l.t.Errorf("attackers: %v", err)
+	}
+	return func() toll {
+		tell.Close()
+		if err := answers.Decode(&all); err != nil {
+			l.t.Errorf("attackers: %v", err)
 		}
-		under := w.measure(during)
-		peak := l.order(order{}).Peak
-		stop()
-		say(t, map[string]any{"attack": a.name, "port": a.port, "under": under, "connections": h.dialled.Load(),
-			"before KiB": before, "growth KiB": peak - before})
-		if peak-before > maxGrowth {
-			t.Errorf("%s on %s: memory grew by %d KiB, at most %d are taken", a.name, a.port, peak-before, maxGrowth)
-		}
-		if n := w.lost.Load(); n != 0 {
-			t.Fatalf("%s on %s: %d honest sessions ended", a.name, a.port, n)
+		ended()
+		return toll{all.Connections, all.CPU - begun.CPU}
+	}
+}
+
+// TestHostile attacks a listener in every way on each port, while honest agents
+// are served: its memory stays near its level, they lose nothing, and wait no
+// longer than they should. Others can still come in, also from the address of an
+// attacker.
+func TestHostile(t *testing.T) {
+	agents, connections, during := 5, 12, 10*time.Millisecond
+	if longLab() {
+		agents, connections, during = 200, 1000, 20*time.Second
+	}
+	l := newLab(t)
+	w := l.watch(0, agents)
+	for i, a := range attacks {
+		t.Run(a.name+"/"+a.port, func(t *testing.T) { w.attacked(t, i, connections, during) })
+	}
+}
+
+func (w *watch) attacked(t *testing.T, i, connections int, during time.Duration) {
+	calm, idle := w.measured(during / 4)
+	before := w.l.order(order{Settle: true}).Resident
+	w.l.order(order{Peak: true})
+	lost := w.lost.Load()
+	stop := w.l.attack(i, connections)
+	guests := w.l.newcomers(attacker(0), "127.0.2.1")
+	begun := time.Now()
+	under, busy := w.measured(during)
+	now, took := w.l.order(order{}), time.Since(begun)
+	came := guests()
+	cost := stop()
+	a := attacks[i]
+	say(t, map[string]any{"attack": a.name, "port": a.port, "calm": calm, "under": under, "connections": cost.Connections,
+		"before KiB": before, "growth KiB": now.Peak - before, "listener cores": busy, "calm listener cores": idle, "attackers' cores": cost.CPU.Seconds() / took.Seconds(),
+		"from an attacker's address": came[0], "from another": came[1]})
+	if now.Peak-before > maxGrowth {
+		t.Errorf("memory grew by %d KiB, at most %d are taken", now.Peak-before, maxGrowth)
+	}
+	if n := w.lost.Load() - lost; n != 0 {
+		t.Errorf("%d honest sessions ended", n)
+	}
+	for _, c := range came {
+		if c.SignedIn == 0 {
+			t.Errorf("nobody could sign in: %+v", came)
 		}
 	}
+}
+
+// arrivals are devices that came one after the other from an address.
+type arrivals struct {
+	SignedIn, Attempts int
+	P50, Max           float64 // milliseconds from the first attempt
+}
+
+// newcomers lets devices sign in from addresses, one after the other at each, each
+// as often as it takes; stop returns how they fared, once one more came from each.
+func (l *lab) newcomers(addresses ...string) (stop func() []arrivals) {
+	done := make(chan struct{})
+	all := make([]arrivals, len(addresses))
+	var under sync.WaitGroup
+	for i, from := range addresses {
+		config := make([]*tls.Config, 50)
+		for n := range config {
+			config[n] = l.pki.client(uint32(1<<19 + 1000*i + n))
+		}
+		under.Go(func() {
+			var took []time.Duration
+			for n := 0; n == 0 || wait(done, 50*time.Millisecond); n++ {
+				begun := time.Now()
+				for all[i].Attempts++; !l.comes(from, config[n%len(config)]) && time.Since(begun) < patience; all[i].Attempts++ {
+					time.Sleep(200 * time.Millisecond)
+				}
+				if d := time.Since(begun); d < patience {
+					took = append(took, d)
+				}
+			}
+			all[i].SignedIn, all[i].P50, all[i].Max = len(took), percentile(took, 50), percentile(took, 100)
+		})
+	}
+	return func() []arrivals { close(done); under.Wait(); return all }
+}
+
+// comes tells whether a device could sign in; then it leaves.
+func (l *lab) comes(from string, config *tls.Config) bool {
+	raw, err := dialFrom(from, l.tcp)
+	if err != nil {
+		return false
+	}
+	defer raw.Close()
+	raw.SetDeadline(time.Now().Add(10 * time.Second))
+	conn := tls.Client(raw, config)
+	hello, _ := wire.Append(nil, &wire.SignIn{Version: wire.Version, Agent: "newcomer"})
+	if _, err := conn.Write(hello); err != nil {
+		return false
+	}
+	m, _, err := wire.ReadFrom(bufio.NewReader(conn), nil)
+	if err != nil {
+		return false
+	}
+	_, welcome := m.(*wire.Welcome)
+	bye, _ := wire.Append(nil, &wire.Bye{})
+	conn.Write(bye)
+	return welcome
 }
 
 // measured is what honest agents notice, in milliseconds.
 type measured struct{ PushP50, PushP99, KeepAliveP50, KeepAliveP99 float64 }
 
+// measured measures, and says how many processors the listener used meanwhile.
+func (w *watch) measured(during time.Duration) (m measured, cores float64) {
+	cpu, begun := w.l.order(order{}).CPU, time.Now()
+	m = w.measure(during)
+	return m, (w.l.order(order{}).CPU - cpu).Seconds() / time.Since(begun).Seconds()
+}
+
 func (w *watch) measure(during time.Duration) measured {
 	var push, ask []time.Duration
-	for begun := time.Now(); len(push) == 0 || time.Since(begun) < during && !w.l.t.Failed(); {
+	lost := w.lost.Load()
+	for begun := time.Now(); len(push) == 0 || time.Since(begun) < during && w.lost.Load() == lost; {
 		push = append(push, w.push()...)
-		ask = append(ask, w.keepAlive()...)
+		ask = append(ask, w.keepAlive(20)...)
 	}
 	return measured{percentile(push, 50), percentile(push, 99), percentile(ask, 50), percentile(ask, 99)}
 }

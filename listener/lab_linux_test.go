@@ -52,17 +52,31 @@ func TestLabListener(t *testing.T) {
 	if err := json.Unmarshal([]byte(keys), &k); err != nil {
 		t.Fatal(err)
 	}
-	ca, err := x509.ParseECPrivateKey(k.CA)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &labChild{pki: pkiOf(t, ca, k.Task), feed: make(script)}
+	c := &labChild{pki: k.pki(t), feed: make(script)}
 	c.serve(t, os.NewFile(3, "orders"), os.NewFile(4, "answers"))
 }
 
 type labKeys struct {
 	CA   []byte // the key, SEC 1
 	Task ed25519.PrivateKey
+}
+
+func (k labKeys) pki(t testing.TB) *pki {
+	t.Helper()
+	ca, err := x509.ParseECPrivateKey(k.CA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pkiOf(t, ca, k.Task)
+}
+
+func (p *pki) keys(t testing.TB) labKeys {
+	t.Helper()
+	ca, err := x509.MarshalECPrivateKey(p.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return labKeys{ca, p.task}
 }
 
 // An order is what a test tells the listener's process, one JSON value a line.
@@ -148,10 +162,7 @@ func (c *labChild) obey(o order) {
 func (c *labChild) account() account {
 	a := c.first
 	a.Stats, a.Fed = c.l.Stats(), c.fed.UnixNano()
-	var used unix.Rusage
-	if unix.Getrusage(unix.RUSAGE_SELF, &used) == nil {
-		a.CPU = time.Duration(used.Utime.Nano() + used.Stime.Nano())
-	}
+	a.CPU = usedCPU()
 	status, _ := os.ReadFile("/proc/self/status")
 	for line := range strings.Lines(string(status)) {
 		name, value, _ := strings.Cut(line, ":")
@@ -164,6 +175,15 @@ func (c *labChild) account() account {
 		}
 	}
 	return a
+}
+
+// usedCPU is what this process has used.
+func usedCPU() time.Duration {
+	var used unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &used) != nil {
+		return 0
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 func listen(t testing.TB) net.Listener {
@@ -189,15 +209,27 @@ type lab struct {
 func newLab(t testing.TB) *lab {
 	t.Helper()
 	l := &lab{t: t, pki: newPKI(t)}
-	ca, err := x509.MarshalECPrivateKey(l.pki.key)
+	tell, hear, ended := child(t, "TestLabListener", childName, l.pki.keys(t))
+	l.orders, l.answers = json.NewEncoder(tell), json.NewDecoder(hear)
+	t.Cleanup(ended)
+	first := l.order(order{})
+	l.tcp, l.https = first.TCP, first.HTTPS
+	return l
+}
+
+// child runs a test of this binary in a process of its own, with what it is told in
+// its environment, and a pipe each way. Ended waits for its end, which comes when
+// tell is closed.
+func child(t testing.TB, test, name string, told any) (tell io.WriteCloser, hear io.Reader, ended func()) {
+	t.Helper()
+	text, err := json.Marshal(told)
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, _ := json.Marshal(labKeys{ca, l.pki.task})
-	orders, tell := pipe(t)
-	hear, answers := pipe(t)
-	cmd := exec.Command(os.Args[0], "-test.run=^TestLabListener$", "-test.timeout=0")
-	cmd.Env = append(os.Environ(), childName+"="+string(keys))
+	orders, w := pipe(t)
+	r, answers := pipe(t)
+	cmd := exec.Command(os.Args[0], "-test.run=^"+test+"$", "-test.timeout=0")
+	cmd.Env = append(os.Environ(), name+"="+string(text))
 	cmd.ExtraFiles = []*os.File{orders, answers}
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
@@ -206,17 +238,13 @@ func newLab(t testing.TB) *lab {
 	}
 	orders.Close()
 	answers.Close()
-	l.orders, l.answers = json.NewEncoder(tell), json.NewDecoder(hear)
-	t.Cleanup(func() {
-		tell.Close()
+	return w, r, func() {
+		w.Close()
 		if err := cmd.Wait(); err != nil {
-			t.Errorf("listener: %v\n%s", err, said.String())
+			t.Errorf("%s: %v\n%s", test, err, said.String())
 		}
-		hear.Close()
-	})
-	first := l.order(order{})
-	l.tcp, l.https = first.TCP, first.HTTPS
-	return l
+		r.Close()
+	}
 }
 
 func pipe(t testing.TB) (r, w *os.File) {
@@ -273,6 +301,7 @@ type watch struct {
 	l       *lab
 	devices []uint32
 	agents  []*honest
+	turn    int          // of who asks next
 	lost    atomic.Int64 // sessions that ended by themselves
 	over    atomic.Bool
 
@@ -376,10 +405,13 @@ func (w *watch) push() (took []time.Duration) {
 	return took
 }
 
-// keepAlive lets one agent after the other ask, and returns how long each waited.
-func (w *watch) keepAlive() (took []time.Duration) {
+// keepAlive lets some agents ask, one after the other, and returns how long each
+// waited.
+func (w *watch) keepAlive(n int) (took []time.Duration) {
 	w.l.t.Helper()
-	for _, a := range w.agents {
+	for range min(n, len(w.agents)) {
+		a := w.agents[w.turn%len(w.agents)]
+		w.turn++
 		begun := time.Now()
 		if err := a.send(&wire.KeepAlive{}); err != nil {
 			w.l.t.Errorf("keep alive: %v", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -30,8 +31,14 @@ type Listener struct {
 	fallback *fallback
 	uploads  uploads
 
-	door     door
-	slots    chan struct{} // one per handshake under way
+	budgets  *budgets        // of the addresses of strangers, on both ports
+	turns    chan struct{}   // to compute a handshake
+	lobby    *lobby          // of the TCP port
+	webLobby *lobby          // of the HTTPS port
+	signing  *places[string] // sessions over HTTPS of each address that have not signed in
+	signIns  joins           // over TCP, of each device
+	connects joins           // over HTTPS, of each device: beyond them its address pays
+	asks     joins           // for policy, of each device
 	sessions sync.WaitGroup
 
 	whole     chan struct{} // closed when the feed has been whole once
@@ -49,7 +56,7 @@ func New(cfg Config) (*Listener, error) {
 	cfg = cfg.withDefaults()
 	lim := cfg.Limits
 	l := &Listener{cfg: cfg, times: usual, tls: tlsConfig(&cfg), table: newTable(lim.Operations), status: newStatus(cfg.Flush),
-		door: door{most: lim.PerAddress, within: make(map[string]int)}, slots: make(chan struct{}, lim.Handshakes),
+		budgets: newBudgets(lim.StrangerRate, float64(lim.StrangerBurst)), turns: make(chan struct{}, lim.Handshaking),
 		whole: make(chan struct{}), retime: make(chan struct{}, 1)}
 	l.files = &files{write: cfg.Drop, log: cfg.Log.With("listener", cfg.Name, "epoch", cfg.Epoch), message: l.status.message}
 	l.status.files = l.files
@@ -59,6 +66,13 @@ func New(cfg Config) (*Listener, error) {
 	l.presence = newPresence(l.files, cfg.SnapshotEvery, cfg.SnapshotMost, cfg.Flush)
 	l.renewals = newRenewals()
 	l.fallback = newFallback(lim.Fallback)
+	l.lobby = newLobby(lim.Handshakes, lim.PerAddress, func() time.Duration { return l.times.slow }, l.cutSlow)
+	l.webLobby = newLobby(lim.HTTPS, lim.PerAddress, func() time.Duration { return l.times.slow }, l.cutSlow)
+	l.signing = newPlaces[string](math.MaxInt, lim.PerAddress)
+	perDevice := max(maxJoinAddresses, 2*lim.Sessions)
+	l.signIns = joins{every: 1, burst: deviceSignIns, most: perDevice}
+	l.connects = joins{every: 2, burst: deviceConnects, most: perDevice}
+	l.asks = joins{every: 1, burst: devicePolicies, most: perDevice}
 	l.joins = joins{every: lim.JoinRate, burst: lim.JoinBurst}
 	return l, nil
 }
@@ -148,7 +162,7 @@ func (l *Listener) serveAll(intake context.Context, stop func(), tcp net.Listene
 		}
 	}
 	return together(
-		orStop(func() error { return l.accept(intake, tcp) }),
+		orStop(func() error { return l.accept(intake, tcp, l.admit) }),
 		func() error { l.follow(intake); return nil },
 		func() error { l.release(intake); return nil },
 		func() error { l.renew(intake); return nil },

@@ -91,7 +91,10 @@ func (l *Listener) answerRevive(w http.ResponseWriter, r *http.Request) (*wire.R
 		return nil, &JoinRefused{http.StatusBadRequest, "Malformed request", "body is not a request to renew in JSON"}
 	}
 	reply := new(wire.RenewReply)
-	if reply.Certificate, err = l.cfg.Renew(r.Context(), id.Device, wire.Renew(req)); err != nil {
+	done := awaited(r)
+	reply.Certificate, err = l.cfg.Renew(r.Context(), id.Device, wire.Renew(req))
+	done()
+	if err != nil {
 		return nil, err
 	}
 	if reply.Rings, err = l.table.signedRings(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -177,9 +178,18 @@ func (s *session) keepAlive(m *wire.KeepAlive) error {
 	return nil
 }
 
-// policy answers with the device's policy. From then on the agent keeps to the
+// policy answers with the device's policy; one who asks too often waits. From then on the agent keeps to the
 // interval in it; for the message that is awaited next, the longer one counts.
 func (s *session) policy(m *wire.PolicyRequest) {
+	for !s.l.asks.allow(strconv.FormatUint(uint64(s.device), 10), time.Now()) {
+		t := time.NewTimer(time.Second)
+		select {
+		case <-t.C:
+		case <-s.gone:
+			t.Stop()
+			return
+		}
+	}
 	p, err := s.l.cfg.Policy(s.device, m.User)
 	if err != nil {
 		s.l.cfg.Log.Error("no policy for a device", "device", s.device, "err", err)

@@ -349,9 +349,7 @@ func TestSlowReader(t *testing.T) {
 	b.tell(b.pki.operation(time.Hour, 7, 8))
 	quick.expectTask(b.pki, 8)
 	b.box.awaitPresence(t, 7, false, reasonClosed)
-	if s := b.l.Stats(); s.TooSlow != 1 || s.Sessions != 1 {
-		t.Fatalf("stats %+v", s)
-	}
+	b.awaitStats(func(s Stats) bool { return s.TooSlow == 1 && s.Sessions == 1 })
 	quick.alone()
 }
 

@@ -17,6 +17,10 @@ type Stats struct {
 
 	SignIns   uint64
 	Refused   uint64 // connections not signed in or broken off for a protocol error, and join requests not granted
+	Slowed    uint64 // of the refused: connections of addresses whose budget was used up
+	CutSlow   uint64 // of the refused: connections that kept the listener waiting while others wanted in
+	TooOften  uint64 // of the refused: sign-ins over TCP of devices that signed in again and again
+	Owing     int    // current: addresses whose budget is used up
 	Displaced uint64
 	TooSlow   uint64 // sessions cut because the agent did not read
 
@@ -43,6 +47,7 @@ type Stats struct {
 type counters struct {
 	connections, handshakes                         atomic.Int64
 	signIns, refused, displaced, tooSlow            atomic.Uint64
+	slowed, cutSlow, tooOften                       atomic.Uint64
 	pushes, results, unknownOps, sentLost, lastPush atomic.Uint64
 	cancels, renewals, renewsDropped                atomic.Uint64
 }
@@ -59,6 +64,7 @@ func (l *Listener) Stats() Stats {
 		Drops: l.files.dropped.Load(), FailedDrops: l.files.failed.Load(), DropFailing: l.files.failing.Load(),
 	}
 	s.Cancels, s.Renewals, s.RenewsDropped = c.cancels.Load(), c.renewals.Load(), c.renewsDropped.Load()
+	s.Slowed, s.CutSlow, s.TooOften, s.Owing = c.slowed.Load(), c.cutSlow.Load(), c.tooOften.Load(), l.budgets.owing(time.Now())
 	s.Keyring = l.table.newestRing()
 	s.Operations, s.Sessions, s.Blocked = l.table.counts()
 	select {

@@ -24,6 +24,7 @@ const (
 	msgKeyring    messageNumber = 3010
 	msgRenewFails messageNumber = 3011
 	msgRenewOften messageNumber = 3012
+	msgSlowed     messageNumber = 3013
 )
 
 // The severities that status files carry, which are those of the journal's
@@ -36,7 +37,7 @@ const (
 
 var severities = map[messageNumber]uint8{msgDropFails: failure, msgDropWorks: info, msgFeedBroken: warning,
 	msgNotServed: failure, msgSentLost: warning, msgBlocked: info, msgTooSlow: warning, msgProtocol: warning, msgFull: warning,
-	msgKeyring: failure, msgRenewFails: failure, msgRenewOften: warning}
+	msgKeyring: failure, msgRenewFails: failure, msgRenewOften: warning, msgSlowed: warning}
 
 // Bounds of what a listener says of itself.
 const (

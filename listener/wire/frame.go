@@ -57,16 +57,33 @@ func ReadFrom(r *bufio.Reader, buf []byte) (Message, []byte, error) {
 	if n == 0 || n > MaxFrame-4 {
 		return nil, buf, fmt.Errorf("%w: frame claims %d bytes, at most %d are taken", ErrFrame, n, MaxFrame-4)
 	}
-	body := int(n) - 1
-	if cap(buf) < body {
-		buf = make([]byte, body)
-	}
-	buf = buf[:body]
-	if _, err := io.ReadFull(r, buf); err != nil {
+	buf, err := readBody(r, buf[:0], int(n)-1)
+	if err != nil {
 		return nil, buf, noEOF(err)
 	}
 	m, err := Decode(Type(h[4]), buf)
 	return m, buf, err
+}
+
+// firstStep is how much of a body is made room for before any of it has come.
+const firstStep = 4 << 10
+
+// readBody reads n bytes into buf. It takes at most twice the memory of what has
+// come, for who claims a long frame may never send it.
+func readBody(r io.Reader, buf []byte, n int) ([]byte, error) {
+	for len(buf) < n {
+		have := len(buf)
+		if have == cap(buf) {
+			more := make([]byte, have, min(n, max(2*have, firstStep)))
+			copy(more, buf)
+			buf = more
+		}
+		buf = buf[:min(n, cap(buf))]
+		if _, err := io.ReadFull(r, buf[have:]); err != nil {
+			return buf[:have], err
+		}
+	}
+	return buf, nil
 }
 
 func noEOF(err error) error {

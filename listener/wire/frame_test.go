@@ -3,6 +3,7 @@ package wire
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"flag"
 	"io"
@@ -378,4 +379,27 @@ func FuzzReadFrom(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Who claims a long frame and sends little of it costs little.
+func TestReadFromTakesMemoryAsBytesCome(t *testing.T) {
+	for _, sent := range []int{0, 1, firstStep, firstStep + 1, 3 * firstStep} {
+		claim := append(binary.BigEndian.AppendUint32(nil, MaxFrame-4), byte(TypeInventory))
+		_, buf, err := ReadFrom(bufio.NewReader(bytes.NewReader(append(claim, make([]byte, sent)...))), nil)
+		if !errors.Is(err, io.ErrUnexpectedEOF) || cap(buf) > max(firstStep, 2*sent) {
+			t.Errorf("%d bytes sent: room for %d, %v", sent, cap(buf), err)
+		}
+	}
+	body := make([]byte, MaxFrame)
+	for i := range body {
+		body[i] = byte(i * 7 >> 3)
+	}
+	for n := 0; n <= len(body); n += 997 {
+		for _, room := range []int{0, 10, n, MaxFrame} {
+			got, err := readBody(bytes.NewReader(body[:n]), make([]byte, 0, room), n)
+			if err != nil || !bytes.Equal(got, body[:n]) {
+				t.Fatalf("%d bytes, room for %d: %d bytes, %v", n, room, len(got), err)
+			}
+		}
+	}
 }

@@ -2,6 +2,8 @@ package site
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -10,6 +12,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/bugle-fleet/bugle/console/authority"
+	"github.com/bugle-fleet/bugle/inbox/box"
 	"github.com/bugle-fleet/bugle/listener"
 	"github.com/bugle-fleet/bugle/listener/feed"
 	"github.com/bugle-fleet/bugle/listener/relay"
@@ -24,8 +27,8 @@ import (
 // openRelay makes the answers.
 func (s *Site) openRelay() (err error) {
 	s.relay, err = relay.NewServer(relay.ServerConfig{
-		Site: s.cfg.Code, ClientCAs: s.authority.ListenerCAs, Admit: s.authority.AdmitListener, SpeaksFor: s.speaksFor,
-		Key: s.authority.ListenerKey, Describe: s.describe, Deliver: s.space.roomyDeliver(s.boxDir()),
+		Site: s.cfg.Code, ClientCAs: s.authority.ListenerCAs, Admit: s.admitListener, SpeaksFor: s.speaksFor,
+		Key: s.authority.ListenerKey, Describe: s.describe, Deliver: s.deliver, StoreLog: s.storeLog,
 		Beacon: s.authority.Beacon, Policy: s.policy, KeepAlive: s.policies.KeepAlive,
 		Join: s.join, Renew: s.renew,
 		JoinListener: func(ctx context.Context, r wire.ListenerJoinRequest) (wire.ListenerJoinReply, error) {
@@ -40,6 +43,52 @@ func (s *Site) openRelay() (err error) {
 		Log: s.cfg.Log.With("component", "relay"),
 	})
 	return err
+}
+
+// admitListener says which listener shows a certificate, or what it is told.
+func (s *Site) admitListener(cert *x509.Certificate) (wire.ListenerIdentity, error) {
+	id, err := s.authority.AdmitListener(cert)
+	return id, told(err)
+}
+
+// outpost tells which listener shows a certificate on the HTTPS port. The relay
+// asks again; this is for the place of the connection.
+func (s *Site) outpost(chain []*x509.Certificate) (name string, ok bool) {
+	id, err := s.authority.AdmitListener(chain[0])
+	if err != nil {
+		return "", false
+	}
+	_, err = chain[0].Verify(x509.VerifyOptions{Roots: s.authority.ListenerCAs(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	return id.Name, err == nil
+}
+
+// deliver puts files of listeners into the inbox. Those that the journal has need
+// not go there again, whether the inbox still keeps them or not; and another one
+// with the number of one that it has would only be put aside there.
+func (s *Site) deliver(files []box.Raw) (done int, err error) {
+	put := s.space.roomyDeliver(s.boxDir())
+	for done < len(files) {
+		n, have, other := done, false, false
+		for ; n < len(files) && !have && !other; n++ {
+			have, other = s.ledger.Have(files[n].Name, sha256.Sum256(files[n].Data))
+		}
+		if have || other {
+			n--
+		}
+		if n > done {
+			k, err := put(files[done:n])
+			if done += k; err != nil {
+				return done, err
+			}
+		}
+		switch {
+		case have:
+			done++
+		case other:
+			return done, fmt.Errorf("deliver %s: %w", files[done].Name, box.ErrTaken)
+		}
+	}
+	return done, nil
 }
 
 // told makes of a refusal by the authority one that the asker is told.

@@ -297,7 +297,7 @@ func (s *Site) openListener(ctx context.Context) error {
 		Site: s.cfg.Code, Name: listenerName, Epoch: epoch, Version: s.cfg.Version, History: s.store.History(),
 		Certificate: certificate, ClientCAs: s.authority.ClientCAs,
 		Drop: s.space.roomyDrop(spool),
-		Feed: s.feed, Beacon: s.authority.Beacon, Policy: s.policy, Join: s.join, Renew: s.renew, Routes: s.relay, StoreLog: s.storeLog,
+		Feed: s.feed, Beacon: s.authority.Beacon, Policy: s.policy, Join: s.join, Renew: s.renew, Routes: s.relay, Outpost: s.outpost, StoreLog: s.storeLog,
 		KeepAlive: s.cfg.KeepAlive, KeepAliveOf: s.policies.KeepAlive, SnapshotEvery: s.cfg.Snapshot,
 		Limits: listener.Limits{PerAddress: s.cfg.PerAddress},
 		Log:    s.cfg.Log.With("component", "listener"),
