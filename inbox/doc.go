@@ -19,7 +19,8 @@
 //
 // A file with a number that is in the journal, and other bytes, is a conflict: it
 // is put aside and a status message says so. The ledger keeps the newest
-// [MaxDigests] digests; an older file is known by its number alone.
+// [MaxDigests] digests; an older file is known by its number alone. Who takes files
+// from elsewhere into the box can ask before ([Ledger.Have]).
 //
 // # Order
 //

@@ -256,6 +256,19 @@ func (l *Ledger) judge(n box.Name, digest [32]byte, of int) (v verdict, have []b
 	return unseen, slices.Clone(p.have)
 }
 
+// Have tells what the journal has of a file that a listener hands in: the file
+// itself, or something else with its number, be it only that the number is too low
+// to tell.
+func (l *Ledger) Have(n box.Name, digest [32]byte) (file, other bool) {
+	switch v, _ := l.judge(n, digest, 0); v {
+	case seen:
+		return true, false
+	case conflict, tooOld:
+		return false, true
+	}
+	return false, false
+}
+
 func (r *record) has(n uint64) bool {
 	if n > r.top {
 		return false

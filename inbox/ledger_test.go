@@ -154,3 +154,26 @@ func ExampleLedger() {
 	}
 	// Output: BGL 1 BTS up to 5 without [numbers 3 to 4 are]
 }
+
+// TestLedgerHave: what a listener is told of a file that it hands in.
+func TestLedgerHave(t *testing.T) {
+	l := inbox.NewLedger()
+	l.Apply(source(1, 1, 1))
+	l.Apply(source(2, 1, 2)) // a part of two
+	for _, c := range []struct {
+		number      uint64
+		digest      byte
+		file, other bool
+	}{
+		{1, 1, true, false},
+		{1, 9, false, true},
+		{2, 2, false, false},
+		{2, 9, false, true},
+		{3, 3, false, false},
+	} {
+		name := box.Name{Listener: "BGL", Epoch: 1, Number: c.number, Kind: box.BTS}
+		if file, other := l.Have(name, [32]byte{c.digest}); file != c.file || other != c.other {
+			t.Errorf("number %d, digest %d: %v, %v", c.number, c.digest, file, other)
+		}
+	}
+}

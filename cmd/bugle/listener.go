@@ -33,6 +33,10 @@ the token is not needed. The site must be reached at its HTTPS port (--site-url)
 at the port of its feed, which the site names. While the site is away the listener
 goes on, and hands on its files later.
 
+One that was off for long renews its certificate when it starts. If the site does not
+do that any more (90 days after its end) a new token for its name lets it join again;
+its folder is kept, and what waits in it is handed on.
+
 Every setting is a flag or an environment variable: BUGLE_SITE_URL is --site-url.
 SIGTERM and Ctrl-C end the listener in good order.`,
 		Example: "  bugle listener --site-url https://bugle.example.com:10443 --join-file token --data /var/lib/bugle-listener --hosts east.example.com",
@@ -120,7 +124,18 @@ func listenLogged(ctx context.Context, cfg listenerSettings) error {
 	return errors.Join(err, files.Close())
 }
 
+// runListener runs a listener, and once more if it says that it will do then.
 func runListener(ctx context.Context, cfg outpost.Config) error {
+	for {
+		err := listenOnce(ctx, cfg)
+		if ctx.Err() != nil || !errors.Is(err, outpost.ErrAgain) {
+			return err
+		}
+		cfg.Log.Warn("the listener begins again")
+	}
+}
+
+func listenOnce(ctx context.Context, cfg outpost.Config) error {
 	o, err := outpost.Open(ctx, cfg)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		cfg.Log.Info("stopped before the listener was ready", "at", err)

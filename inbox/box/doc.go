@@ -15,6 +15,9 @@
 // returned without an error is durable. The folder itself never sees an
 // unfinished file.
 //
+// A writer whose files nobody takes for a while can make few of many small ones
+// ([Spool.Merge]), as long as no reader can have seen them.
+//
 // Each kind has its own sequence of numbers, from 1 and without a hole, in each
 // epoch of a listener. The site grants a new epoch whenever a listener starts or
 // its counter is in doubt.

@@ -29,9 +29,10 @@ type Spool struct {
 }
 
 type sequence struct {
-	mu   sync.Mutex
-	last uint64
-	buf  []byte
+	mu     sync.Mutex
+	last   uint64
+	merged uint64 // the newest file that Merge has made or seen; those before it are not looked at again
+	buf    []byte
 }
 
 // OpenSpool opens the box in dir for writing and makes it if it is not there.

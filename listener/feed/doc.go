@@ -31,6 +31,12 @@
 // is what [listener.Feed] promises. The state in between, which it needs not, it
 // skips.
 //
+// # Without the site
+//
+// A [Saved] around the client keeps what it was told in a file. A listener that is
+// started while nobody answers at the site begins with that, if the feed was heard
+// in the last [SavedFor]. FORMAT.md describes the file.
+//
 // # Who may do what
 //
 // TLS 1.3 before anything else, with a certificate that names a listener of the

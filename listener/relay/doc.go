@@ -5,7 +5,7 @@
 //
 //	agents ── listener ── Drop ──> box ── Forwarder ──┐
 //	             │                                    ├── Client ── HTTPS ──> Server ──> inbox, authority, policies
-//	             └──── Beacon, Policy, Join, Renew ───┘
+//	             └ Beacon, Policy, Join, Renew, StoreLog ┘
 //
 // # The site's side
 //
@@ -18,7 +18,9 @@
 // certificate of a device. Bodies, uploads under way and requests a second are
 // bounded. A file is answered for when it is durable in the site's inbox; the
 // files of a request are put there in their order, and what precedes a refused
-// one stays.
+// one stays. Logs that a device collected come through as a stream, 16 at once; what
+// is more is asked to come later. Who shows a certificate of the site, be it one that
+// has ended, and is not let in, is told why; strangers are not.
 //
 // # The listener's side
 //
@@ -34,9 +36,32 @@
 // the numbers go on after a restart; if the box has none of the epoch, the counter
 // is gone, and the site must grant another epoch.
 //
-// A file that the site refuses for good (damaged, signed with another key, or the
-// number has another file) is put aside in the box, with its reason; those behind
-// it go on.
+// What waits is merged, for a file costs the site about as much as a hundred
+// results: when 256 files of a kind, BOS left out, have come that the site cannot
+// have seen, they become files of up to 5,000 records or 1 MiB, with the lowest of
+// their numbers ([box.Spool.Merge]). A file that was handed to Send once, or was there
+// when the forwarder was opened, is never changed. After a failure only what was
+// handed over already is tried again, at most 2 s apart, so that the rest stays free.
+//
+// If the site has another file with a number, the counter is behind: somebody
+// brought back an older copy of the box, or two listeners run with one identity.
+// Then [Forwarder.Run] ends with [ErrBehind]; the listener asks for the next epoch,
+// and [Forwarder.Renumber] writes what waits anew under it. What the site had taken
+// already is then told twice, and nothing is lost.
+//
+// A file that the site refuses for good all the same (damaged, signed with another
+// key, or a conflict right after a renumbering) is put aside in bad, with its
+// reason beside it, and a status message to the site names it, for agents may have
+// been told that what it holds is safe; those behind it go on. To bring one back,
+// mend the cause and move the file from bad into the box: it is sent within ten
+// seconds, or with the next file that is dropped.
+//
+// # Status messages
+//
+// Of component "relay": 3101 error, a file is put aside ([MessageAside]); 3102
+// warning, files got new numbers ([MessageRenumbered]).
+//
+// # Questions
 //
 // A [Client] answers the listener's questions. Beacons for nobody in particular
 // are kept for ten seconds. Policies are kept by their ETag and shared: the site

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +30,10 @@ type ForwarderConfig struct {
 	Quota    int64 // bytes that the box may hold; default 4 GiB
 	// Send hands files to the site, as [Client.Send] does.
 	Send func(ctx context.Context, files []box.Raw) (taken int, err error)
-	Log  *slog.Logger // default slog.Default()
+	// Renumber says whether Run may end with [ErrBehind]; if not, or without it, a file
+	// whose number the site has given to another is put aside.
+	Renumber func() bool
+	Log      *slog.Logger // default slog.Default()
 }
 
 // A Forwarder keeps a listener's files until the site has them.
@@ -43,6 +47,13 @@ type Forwarder struct {
 	counting sync.RWMutex
 	used     atomic.Int64 // bytes in the box, the newest files that were sent left out
 	count    atomic.Int64 // files that wait
+
+	// Only files of the epoch with higher numbers may be merged: these the site may
+	// have seen. Of the goroutine that sends.
+	offered [box.DDR + 1]uint64
+	merged  [box.DDR + 1]uint64 // the newest file after they were last merged
+	failing bool                // the last attempt to send failed
+	told    bool                // a round has dropped a message
 
 	wake chan struct{}
 }
@@ -95,9 +106,11 @@ func (f *Forwarder) survey() (counted bool, err error) {
 		return false, err
 	}
 	for _, e := range entries {
-		if _, err := box.ParseName(e.Name()); err != nil {
+		n, err := box.ParseName(e.Name())
+		if err != nil {
 			continue // it is not sent
 		}
+		f.offer(n) // by an earlier run, perhaps
 		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
 			f.used.Add(info.Size())
 			f.count.Add(1)
@@ -117,6 +130,10 @@ func (f *Forwarder) Drop(c box.Contents, from, to time.Time) error {
 	if used := f.used.Load(); used >= f.cfg.Quota {
 		return fmt.Errorf("drop file: %w: %d bytes wait", ErrFull, used)
 	}
+	return f.drop(c, from, to)
+}
+
+func (f *Forwarder) drop(c box.Contents, from, to time.Time) error {
 	f.counting.RLock()
 	defer f.counting.RUnlock()
 	name, err := f.spool.Drop(c, from, to)
@@ -135,18 +152,21 @@ func (f *Forwarder) Drop(c box.Contents, from, to time.Time) error {
 }
 
 // Waiting is how many files the site has not said it has, and their bytes.
-func (f *Forwarder) Waiting() (files, bytes int64) { return f.count.Load(), f.used.Load() }
+func (f *Forwarder) Waiting() (files, bytes int64) {
+	return max(0, f.count.Load()), max(0, f.used.Load())
+}
 
 const (
 	sendFiles  = MaxFiles
 	sendBytes  = 4 << 20 // and one file more
 	rescan     = time.Second
 	sendAgain  = 250 * time.Millisecond
-	maxAgain   = 10 * time.Second
+	maxAgain   = 2 * time.Second // for that long the site may be back without getting anything
 	lookAnyhow = 10 * time.Second
+	crowd      = 256 // files of a kind that were never sent are merged
 )
 
-// Run sends files on until ctx ends.
+// Run sends files on until ctx ends, or with [ErrBehind].
 func (f *Forwarder) Run(ctx context.Context) error {
 	wait := sendAgain
 	for {
@@ -154,11 +174,13 @@ func (f *Forwarder) Run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
+		case errors.Is(err, ErrBehind):
+			return err
 		case err != nil:
 			if !errors.Is(err, ErrAway) {
 				f.cfg.Log.Warn("the site does not take files", "listener", f.cfg.Listener, "wait", wait, "error", reason(err))
 			}
-			if !sleep(ctx, wait) {
+			if !f.rest(ctx, wait) {
 				return nil
 			}
 			wait = min(2*wait, maxAgain)
@@ -167,6 +189,22 @@ func (f *Forwarder) Run(ctx context.Context) error {
 		wait = sendAgain
 		if !more && !f.await(ctx) {
 			return nil
+		}
+	}
+}
+
+// rest waits for d; meanwhile what is dropped is merged.
+func (f *Forwarder) rest(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	for {
+		select {
+		case <-f.wake:
+			f.merge()
+		case <-t.C:
+			return true
+		case <-ctx.Done():
+			return false
 		}
 	}
 }
@@ -206,8 +244,12 @@ func (f *Forwarder) await(ctx context.Context) bool {
 }
 
 // round sends what a look into the box finds, for a second: by then something
-// more urgent may wait. more says that something is left.
+// more urgent may wait. more says that something is left. After a failure it sends
+// what the site may have seen already, and no more: the rest can be merged until
+// the site is back.
 func (f *Forwarder) round(ctx context.Context) (more bool, err error) {
+	f.merge()
+	f.told = false
 	l, err := f.box.Scan()
 	if err == nil && len(l.Names) > 0 {
 		// A drop under way may have put a file there that is not durable yet: were it
@@ -217,8 +259,18 @@ func (f *Forwarder) round(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	if len(l.Names) == 0 {
+		return false, f.settle()
+	}
+	names, left := l.Names, l.Total > len(l.Names)
+	if f.failing {
+		if again := slices.DeleteFunc(slices.Clone(names), f.fresh); len(again) > 0 {
+			names, left = again, true
+		}
+	}
+	f.failing = true
 	until := time.Now().Add(rescan)
-	for names := l.Names; len(names) > 0; {
+	for len(names) > 0 {
 		files, n, err := f.load(names)
 		if err != nil {
 			return false, err
@@ -226,11 +278,25 @@ func (f *Forwarder) round(ctx context.Context) (more bool, err error) {
 		if err := f.send(ctx, files); err != nil {
 			return false, err
 		}
+		f.failing = false
 		if names = names[n:]; len(names) > 0 && time.Now().After(until) {
 			return true, nil
 		}
 	}
-	return l.Total > len(l.Names), nil
+	return left || f.told, nil
+}
+
+// settle counts anew once nothing waits: somebody may have put files into the
+// folder, or taken them out.
+func (f *Forwarder) settle() error {
+	f.counting.Lock()
+	defer f.counting.Unlock()
+	l, err := f.box.Scan()
+	if err == nil && l.Total == 0 {
+		f.used.Store(0)
+		f.count.Store(0)
+	}
+	return err
 }
 
 // load reads the next files, and says how many names it has dealt with.
@@ -247,7 +313,10 @@ func (f *Forwarder) load(names []box.Name) (files []box.Raw, done int, err error
 				return nil, 0, err
 			}
 			continue
+		case len(files) > 0 && size+len(b) > box.MaxFile: // together they would be more than a request may have
+			return files, done, nil
 		}
+		f.offer(names[done])
 		files = append(files, box.Raw{Name: names[done], Data: b})
 		size += len(b)
 	}
@@ -269,7 +338,9 @@ func (f *Forwarder) send(ctx context.Context, files []box.Raw) error {
 		if len(files) == 0 || !errors.As(err, &no) || no.Status != http.StatusConflict && no.Status != http.StatusUnprocessableEntity {
 			return err
 		}
-		f.cfg.Log.Error("the site refuses a file; it is put aside", "listener", f.cfg.Listener, "file", files[0].Name, "error", reason(err))
+		if no.Status == http.StatusConflict && f.cfg.Renumber != nil && f.cfg.Renumber() {
+			return fmt.Errorf("%w: %s", ErrBehind, files[0].Name)
+		}
 		if err := f.putAside(files[0].Name, reason(err)); err != nil {
 			return err
 		}
@@ -278,10 +349,25 @@ func (f *Forwarder) send(ctx context.Context, files []box.Raw) error {
 	return nil
 }
 
+// putAside is for a file that the site will never take as it is. The site is told
+// in a file of its own, for agents may rely on what is in this one.
 func (f *Forwarder) putAside(n box.Name, reason string) error {
+	entry := n.String()
+	f.cfg.Log.Error("a file is put aside, the site does not take it", "listener", f.cfg.Listener, "file", entry, "error", reason)
+	if err := f.moveAside(entry, reason); err != nil {
+		return err
+	}
+	if n.Kind == box.SVF {
+		return nil // else a site that refuses all of them would be told without end
+	}
+	f.told = true
+	return f.message(MessageAside, 3, fmt.Sprintf("%s is put aside: %s. It holds what agents were told is safe. "+
+		"Once the cause is gone, move it from box/bad back to box in the listener's folder; it is sent within seconds", entry, reason))
+}
+
+func (f *Forwarder) moveAside(entry, reason string) error {
 	f.counting.Lock()
 	defer f.counting.Unlock()
-	entry := n.String()
 	if err := f.box.Claim(entry); err != nil {
 		return err
 	}
@@ -350,16 +436,4 @@ func (f *Forwarder) keepNumbers(newest map[box.Kind]box.Name) error {
 		}
 	}
 	return nil
-}
-
-// sleep waits for d; false means that ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ import (
 type receiver struct {
 	mu    sync.Mutex
 	names []string
+	files []box.Raw                          // those that were taken
 	send  func(files []box.Raw) (int, error) // nil takes all
 }
 
@@ -34,7 +36,46 @@ func (r *receiver) Send(_ context.Context, files []box.Raw) (n int, err error) {
 	for _, f := range files[:n] {
 		r.names = append(r.names, f.Name.String())
 	}
+	r.files = append(r.files, files[:n]...)
 	return n, err
+}
+
+// rows are the result rows that were taken, in their order.
+func (r *receiver) rows(t testing.TB) (all []box.ResultRow) {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.files {
+		if c, ok := decode(t, &r.files[i]).Contents.(*box.Results); ok {
+			all = append(all, c.Rows...)
+		}
+	}
+	return all
+}
+
+// message is the status message with a number that was taken.
+func (r *receiver) message(t testing.TB, number uint32) (m box.StatusRecord) {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.files {
+		if c, ok := decode(t, &r.files[i]).Contents.(*box.Status); ok && c.Records[0].Component == component && c.Records[0].Number == number {
+			return c.Records[0]
+		}
+	}
+	t.Errorf("no message %d", number)
+	return m
+}
+
+func decode(t testing.TB, raw *box.Raw) *box.File {
+	t.Helper()
+	f, err := box.Decode(raw.Data, func(name string, _ uint32) (ed25519.PublicKey, bool) {
+		return boxKey(name).Public().(ed25519.PublicKey), true
+	})
+	if err != nil || f.Name != raw.Name {
+		t.Fatalf("%s: %v", raw.Name, err)
+	}
+	return f
 }
 
 func (r *receiver) got() []string {
@@ -170,8 +211,11 @@ func TestForwardRefused(t *testing.T) {
 	defer f.Close()
 	drop(t, f, results(1), results(2), results(3))
 	drain(t, f)
-	if got := r.got(); !slices.Equal(got, []string{name(1, 1, "BTS"), name(1, 3, "BTS")}) {
+	if got := r.got(); !slices.Equal(got, []string{name(1, 1, "BTS"), name(1, 3, "BTS"), name(1, 1, "SVF")}) {
 		t.Errorf("sent %q", got)
+	}
+	if m := r.message(t, MessageAside); m.Severity != 3 || !strings.Contains(m.Text, name(1, 2, "BTS")) || !strings.Contains(m.Text, "damaged") {
+		t.Errorf("the site is told %+v", m)
 	}
 	if files, bytes := f.Waiting(); files != 0 || bytes != 0 {
 		t.Errorf("%d files wait, %d bytes", files, bytes)
@@ -179,6 +223,21 @@ func TestForwardRefused(t *testing.T) {
 	if reason, err := os.ReadFile(filepath.Join(dir, "bad", name(1, 2, "BTS")+".reason")); err != nil || len(reason) == 0 {
 		t.Errorf("reason %q, %v", reason, err)
 	}
+	// Once the cause is gone it is put back by hand.
+	if err := os.Rename(filepath.Join(dir, "bad", name(1, 2, "BTS")), filepath.Join(dir, name(1, 2, "BTS"))); err != nil {
+		t.Fatal(err)
+	}
+	refuses := r.send
+	r.send = nil
+	drain(t, f)
+	if got := r.got(); got[len(got)-1] != name(1, 2, "BTS") {
+		t.Errorf("sent %q", got)
+	}
+	drain(t, f)
+	if files, bytes := f.Waiting(); files != 0 || bytes != 0 || f.count.Load() != 0 || f.used.Load() != 0 {
+		t.Errorf("%d files wait, %d bytes", files, bytes)
+	}
+	r.send = refuses
 	code = http.StatusForbidden
 	drop(t, f, presence, presence)
 	if err := f.Drain(t.Context()); status(err) != code {
@@ -205,6 +264,32 @@ func TestStrangeEntries(t *testing.T) {
 	drain(t, f)
 	if files, bytes := f.Waiting(); files != 0 || bytes != 0 {
 		t.Errorf("%d files wait, %d bytes", files, bytes)
+	}
+}
+
+// Files are handed over together only as far as a request may be long.
+func TestForwardLargeFiles(t *testing.T) {
+	r, most := &receiver{}, 0
+	r.send = func(files []box.Raw) (int, error) {
+		size := 0
+		for i := range files {
+			size += len(appendFile(nil, &files[i]))
+		}
+		most = max(most, size)
+		return len(files), nil
+	}
+	f := openForwarder(t, t.TempDir(), 1, r, true)
+	defer f.Close()
+	facts := make([]box.Fact, 500)
+	for i := range facts {
+		facts[i] = box.Fact{Name: fmt.Sprint(i), Value: strings.Repeat("x", 4000)}
+	}
+	large := &box.Discovery{Records: slices.Repeat([]box.DiscoveryRecord{{Device: 1, At: time.Unix(1, 0), Facts: facts}}, 7)}
+	small := &box.Discovery{Records: large.Records[:1]}
+	drop(t, f, small, small, large)
+	drain(t, f)
+	if len(r.got()) != 3 || most > maxBody {
+		t.Errorf("%d files, at most %d bytes at once", len(r.got()), most)
 	}
 }
 

@@ -16,6 +16,7 @@ const Prefix = "/relay/"
 // The paths.
 const (
 	filesPath  = Prefix + "files"
+	logsPath   = Prefix + "logs/"
 	beaconPath = Prefix + "beacon"
 	policyPath = Prefix + "policy"
 	joinPath   = Prefix + "join"

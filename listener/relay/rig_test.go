@@ -6,10 +6,12 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"io"
 	"log/slog"
 	"math/big"
 	"net/http/httptest"
@@ -44,6 +46,7 @@ type site struct {
 	mu       sync.Mutex
 	admitted []string
 	broken   error // of the inbox
+	logs     []string
 	asked    []string
 	policies map[uint32]listener.Policy
 }
@@ -54,6 +57,25 @@ func boxKey(name string) ed25519.PrivateKey {
 }
 
 func newSite(t testing.TB) *site {
+	s := makeSite(t)
+	s.http = httptest.NewUnstartedServer(s.server)
+	s.http.TLS = s.tls()
+	s.http.EnableHTTP2 = true
+	s.http.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
+	s.http.StartTLS()
+	t.Cleanup(s.http.Close)
+	return s
+}
+
+// tls is for the site's port.
+func (s *site) tls() *tls.Config {
+	key, cert := certificate(s.t, s.ca, s.key, &x509.Certificate{DNSNames: []string{"localhost"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	return &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequestClientCert, // the handler checks by itself
+		Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Raw, s.ca.Raw}, PrivateKey: key}}}
+}
+
+// makeSite is a site without a port.
+func makeSite(t testing.TB) *site {
 	s := &site{t: t, inbox: filepath.Join(t.TempDir(), "box"), admitted: []string{"EAST01", "WEST01"}, policies: map[uint32]listener.Policy{}}
 	b, err := box.Open(s.inbox)
 	if err != nil {
@@ -75,7 +97,8 @@ func newSite(t testing.TB) *site {
 			s.note("beacon")
 			return append([]byte("beacon for "), nonce[:]...), nil
 		},
-		Policy: s.policy, KeepAlive: func(uint32) time.Duration { return 7 * time.Minute },
+		StoreLog: s.storeLog,
+		Policy:   s.policy, KeepAlive: func(uint32) time.Duration { return 7 * time.Minute },
 		Join: func(_ context.Context, q wire.JoinRequest, address string) (wire.JoinReply, error) {
 			if q.Token == "bad" {
 				return wire.JoinReply{}, &listener.JoinRefused{Status: 403, Title: "No", Detail: "the token is bad"}
@@ -97,14 +120,6 @@ func newSite(t testing.TB) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.http = httptest.NewUnstartedServer(s.server)
-	key, cert := certificate(t, s.ca, s.key, &x509.Certificate{DNSNames: []string{"localhost"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
-	s.http.TLS = &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequestClientCert, // the handler checks by itself
-		Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Raw, s.ca.Raw}, PrivateKey: key}}}
-	s.http.EnableHTTP2 = true
-	s.http.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
-	s.http.StartTLS()
-	t.Cleanup(s.http.Close)
 	return s
 }
 
@@ -119,7 +134,7 @@ func certificate(t testing.TB, ca *x509.Certificate, by *ecdsa.PrivateKey, c *x5
 	}
 	c.SerialNumber, c.Subject, c.NotBefore = big.NewInt(1), pkix.Name{CommonName: "test"}, time.Now().Add(-time.Hour)
 	if c.NotAfter.IsZero() {
-		c.NotAfter = time.Now().Add(time.Hour)
+		c.NotAfter = time.Now().Add(24 * time.Hour)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, c, ca, &key.PublicKey, by)
 	if err != nil {
@@ -170,6 +185,22 @@ func (s *site) deliver(files []box.Raw) (int, error) {
 	return box.Deliver(s.inbox, files)
 }
 
+func (s *site) storeLog(_ context.Context, device uint32, op task.ID, sum [32]byte, size int64, body io.Reader) error {
+	b, err := io.ReadAll(body)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case err != nil:
+		return err
+	case s.broken != nil:
+		return s.broken
+	case int64(len(b)) != size || sha256.Sum256(b) != sum:
+		return &listener.JoinRefused{Status: 400, Title: "No", Detail: "another body"}
+	}
+	s.logs = append(s.logs, string(b))
+	return nil
+}
+
 func (s *site) policy(device uint32, user string) (listener.Policy, error) {
 	s.note("policy")
 	s.mu.Lock()
@@ -191,7 +222,11 @@ func (s *site) client(uri *url.URL, until time.Time) *Client {
 			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 		config.Certificates = []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}}
 	}
-	c := NewClient(s.http.URL, config, slog.New(slog.DiscardHandler))
+	url := "https://localhost"
+	if s.http != nil {
+		url = s.http.URL
+	}
+	c := NewClient(url, config, slog.New(slog.DiscardHandler))
 	s.t.Cleanup(func() { c.http.Load().CloseIdleConnections() })
 	return c
 }

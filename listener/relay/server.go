@@ -19,6 +19,7 @@ import (
 	"github.com/bugle-fleet/bugle/inbox/box"
 	"github.com/bugle-fleet/bugle/listener"
 	"github.com/bugle-fleet/bugle/listener/wire"
+	"github.com/bugle-fleet/bugle/listener/wire/task"
 )
 
 // ServerConfig is what a [Server] needs of its site. Functions are called from
@@ -38,6 +39,10 @@ type ServerConfig struct {
 	// Deliver puts files into the inbox, as [box.Deliver] does. It is called for one
 	// request of a listener at a time.
 	Deliver func(files []box.Raw) (done int, err error)
+
+	// StoreLog keeps what a device collected, as listener.Config's does. It checks
+	// whether the operation asks the device for it.
+	StoreLog func(ctx context.Context, device uint32, operation task.ID, sum [32]byte, size int64, body io.Reader) error
 
 	Beacon    func(nonce [16]byte) ([]byte, error)
 	Policy    func(device uint32, user string) (listener.Policy, error)
@@ -68,6 +73,7 @@ type Server struct {
 	cfg   ServerConfig
 	mux   *http.ServeMux
 	slots chan struct{}
+	logs  chan struct{} // a slot for each body with logs under way
 	joins *rate.Limiter
 
 	mu        sync.Mutex
@@ -90,7 +96,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	s := &Server{cfg: cfg, mux: http.NewServeMux(), slots: make(chan struct{}, uploads),
+	s := &Server{cfg: cfg, mux: http.NewServeMux(), slots: make(chan struct{}, uploads), logs: make(chan struct{}, logUploads),
 		joins: rate.NewLimiter(joinsASecond, joinBurst), listeners: make(map[string]*guest)}
 	s.routes()
 	return s, nil
@@ -112,6 +118,9 @@ func (s *Server) Heard(name string) time.Time {
 
 func (s *Server) routes() {
 	s.mux.HandleFunc("POST "+filesPath, s.files)
+	if s.cfg.StoreLog != nil {
+		s.mux.HandleFunc("PUT "+logsPath+"{operation}", s.takeLogs)
+	}
 	s.mux.Handle("GET "+sitePath, answer(s, func(context.Context, string, struct{}) (Site, error) { return s.cfg.Describe(), nil }))
 	s.mux.Handle("POST "+beaconPath, answer(s, s.beacon))
 	s.mux.Handle("POST "+policyPath, answer(s, s.policy))
@@ -196,7 +205,13 @@ func (s *Server) admit(r *http.Request) (name string, g *guest, err error) {
 	}
 	chain := r.TLS.PeerCertificates
 	id, err := s.cfg.Admit(chain[0])
-	if err != nil || s.verify(chain, r.URL.Path == listenerRenewPath) != nil {
+	if s.verify(chain, err != nil || r.URL.Path == listenerRenewPath) != nil {
+		return "", nil, errStranger
+	}
+	if err != nil {
+		if no, ok := errors.AsType[*listener.JoinRefused](err); ok {
+			return "", nil, no // it has, or had, a certificate of the site, and may know
+		}
 		return "", nil, errStranger
 	}
 	g = s.guest(id.Name)

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -57,6 +58,32 @@ func TestWhoIsAnswered(t *testing.T) {
 	}
 	if len(s.inboxNames()) > 0 {
 		t.Errorf("the inbox has %q", s.inboxNames())
+	}
+}
+
+// Who has, or had, a certificate of the site is told why it is not let in; others are
+// told nothing of it.
+func TestWhyNotAdmitted(t *testing.T) {
+	s := newSite(t)
+	s.server.cfg.Admit = func(*x509.Certificate) (wire.ListenerIdentity, error) {
+		return wire.ListenerIdentity{}, refuse(http.StatusForbidden, "Listener", "it was revoked")
+	}
+	other := newSite(t)
+	other.http.URL, other.pool = s.http.URL, s.pool
+	for what, c := range map[string]struct {
+		client *Client
+		told   bool
+	}{
+		"of the site":       {s.listener("EAST01"), true},
+		"it has ended":      {s.client(wire.ListenerIdentity{Site: "P01", Name: "EAST01"}.URI(), time.Now().Add(-time.Minute)), true},
+		"another authority": {other.listener("EAST01"), false},
+		"no certificate":    {s.client(nil, time.Time{}), false},
+	} {
+		_, err := c.client.Site(t.Context())
+		var no *listener.JoinRefused
+		if !errors.As(err, &no) || no.Status != http.StatusForbidden || (no.Detail == "it was revoked") != c.told {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }
 

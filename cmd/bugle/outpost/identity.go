@@ -42,8 +42,14 @@ type identity struct {
 // known is what listener.json holds.
 type known struct {
 	Joined  wire.ListenerJoinReply `json:"joined"`
-	Site    relay.Site             `json:"site"`    // zero until the site was asked
-	Counted bool                   `json:"counted"` // files of the epoch may have been written
+	Site    relay.Site             `json:"site"`             // zero until the site was asked
+	Counted bool                   `json:"counted"`          // files of the epoch may have been written
+	BoxKey  []byte                 `json:"boxKey,omitempty"` // the public key that the epoch was granted for
+
+	// The epoch whose counter is behind what the site has, if one is: the files of
+	// it, and of those before, get new numbers in the next one.
+	Behind     uint32    `json:"behind,omitempty"`
+	Renumbered time.Time `json:"renumbered,omitzero"` // when that was done last
 }
 
 const identityFile = "listener.json"
@@ -121,6 +127,9 @@ func (id *identity) request() ([]byte, error) {
 	return x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "bugle listener"}}, id.tls)
 }
 
+// boxKey is the public half of the key that signs files.
+func (id *identity) boxKey() ed25519.PublicKey { return id.box.Public().(ed25519.PublicKey) }
+
 func (id *identity) joined() bool {
 	id.mu.Lock()
 	defer id.mu.Unlock()
@@ -178,6 +187,16 @@ func (id *identity) get() known {
 	id.mu.Lock()
 	defer id.mu.Unlock()
 	return id.known
+}
+
+// expired is when the certificate ended; it is zero while it is valid.
+func (id *identity) expired(now time.Time) time.Time {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	if leaf := id.certificate.Leaf; now.After(leaf.NotAfter) {
+		return leaf.NotAfter
+	}
+	return time.Time{}
 }
 
 // server is for agents' handshakes.

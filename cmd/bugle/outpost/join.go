@@ -1,8 +1,8 @@
 package outpost
 
 import (
+	"bytes"
 	"context"
-	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/x509"
 	"errors"
@@ -66,7 +66,13 @@ func (o *Outpost) join(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	q := wire.ListenerJoinRequest{Token: token.String(), BoxKey: o.id.box.Public().(ed25519.PublicKey)}
+	return o.joinWith(ctx, token)
+}
+
+// joinWith joins with a token, be it for the first time or because the certificate
+// serves for nothing any more. Files of earlier epochs stay what they are.
+func (o *Outpost) joinWith(ctx context.Context, token wire.Token) (err error) {
+	q := wire.ListenerJoinRequest{Token: token.String(), BoxKey: o.id.boxKey()}
 	if q.CSR, err = o.id.request(); err != nil {
 		return err
 	}
@@ -83,8 +89,44 @@ func (o *Outpost) join(ctx context.Context) error {
 			return plain(err)
 		}
 		o.log.Info("joined", "site", reply.Site, "listener", reply.Name, "epoch", reply.Epoch)
-		return o.id.change(func(k *known) { *k = known{Joined: reply} })
+		return o.id.change(func(k *known) {
+			counted := k.Counted && reply.Epoch == k.Joined.Epoch // the answer to an earlier join
+			*k = known{Joined: reply, Counted: counted, BoxKey: q.BoxKey, Behind: k.Behind, Renumbered: k.Renumbered}
+		})
 	})
+}
+
+// ErrExpired is wrapped by the error of a listener that was off for so long that
+// its certificate serves for nothing any more.
+var ErrExpired = errors.New("its certificate has expired, and the site does not renew it")
+
+// revive renews a certificate that has ended, before anything else is asked: agents
+// would refuse it, and so would the site, but for this. If the site does not renew
+// it, a token lets the listener join again.
+func (o *Outpost) revive(ctx context.Context) error {
+	ended := o.id.expired(time.Now())
+	if ended.IsZero() {
+		return nil
+	}
+	o.log.Warn("the certificate has expired; the site is asked for another one", "ended", ended)
+	err := o.insist(ctx, "renew the certificate", func() error { return o.renewOnce(ctx) })
+	if err == nil || errors.Is(err, relay.ErrAway) || ctx.Err() != nil {
+		return err
+	}
+	k := o.id.get()
+	token, noToken := o.cfg.token()
+	if noToken == nil {
+		o.log.Warn("the certificate is not renewed; the listener joins again", "listener", k.Joined.Name, "error", err)
+		if err = o.joinWith(ctx, token); err == nil && !o.id.expired(time.Now()).IsZero() {
+			err = errors.New("the token is the one that it joined with before")
+		}
+		if err == nil {
+			o.client.Trust(o.id.trust(o.cfg.siteHost()))
+			return nil
+		}
+	}
+	return fmt.Errorf("%w (it ended at %s): %w: let it join again with a new token for its name (\"bugle token create --listener %s\" at the site, then --join-file here); what waits in %s is kept",
+		ErrExpired, ended.Format(time.RFC3339), err, k.Joined.Name, o.boxDir())
 }
 
 // joinDevice hands a device's request on. Who joins here is told of this listener
@@ -136,38 +178,83 @@ func (o *Outpost) describe(ctx context.Context) error {
 }
 
 // openBox opens the box under the epoch that was granted, or under the next one
-// if the counter is gone.
+// if the counter is gone, is behind what the site has, or another key signs.
 func (o *Outpost) openBox(ctx context.Context) error {
-	for range 2 {
-		k := o.id.get()
-		if !k.Counted {
-			if err := o.id.change(func(k *known) { k.Counted = true }); err != nil {
-				return err
-			}
-		}
-		var err error
-		o.forwarder, err = relay.OpenForwarder(relay.ForwarderConfig{
-			Dir: o.boxDir(), Site: k.Joined.Site, Listener: k.Joined.Name, Epoch: k.Joined.Epoch, Key: o.id.box,
-			Quota: o.cfg.Quota, Send: o.client.Send, Log: o.log,
-		}, !k.Counted)
-		if !errors.Is(err, relay.ErrNoCounter) {
+	if err := o.adoptKey(ctx); err != nil {
+		return err
+	}
+	if k := o.id.get(); k.Behind >= k.Joined.Epoch {
+		if err := o.nextEpoch(ctx, "the counter of files is behind what the site has"); err != nil {
 			return err
 		}
-		if err := o.nextEpoch(ctx); err != nil {
+	}
+	for range 2 {
+		err := o.openForwarder()
+		if !errors.Is(err, relay.ErrNoCounter) {
+			return errors.Join(err, o.renumber())
+		}
+		if err := o.nextEpoch(ctx, "the counter of files is gone"); err != nil {
 			return err
 		}
 	}
 	return relay.ErrNoCounter
 }
 
-func (o *Outpost) nextEpoch(ctx context.Context) error {
+func (o *Outpost) openForwarder() (err error) {
+	k := o.id.get()
+	if !k.Counted {
+		if err := o.id.change(func(k *known) { k.Counted = true }); err != nil {
+			return err
+		}
+	}
+	o.forwarder, err = relay.OpenForwarder(relay.ForwarderConfig{
+		Dir: o.boxDir(), Site: k.Joined.Site, Listener: k.Joined.Name, Epoch: k.Joined.Epoch, Key: o.id.box,
+		Quota: o.cfg.Quota, Send: o.client.Send, Renumber: o.mayRenumber, Log: o.log,
+	}, !k.Counted)
+	return err
+}
+
+// adoptKey asks for another epoch if the key that signs files is not the one that
+// this epoch was granted for, as when its file was lost: with it the site would
+// take none.
+func (o *Outpost) adoptKey(ctx context.Context) error {
+	k := o.id.get()
+	switch {
+	case len(k.BoxKey) == 0: // it joined before this was kept
+		return o.id.change(func(k *known) { k.BoxKey = o.id.boxKey() })
+	case bytes.Equal(k.BoxKey, o.id.boxKey()):
+		return nil
+	}
+	return o.nextEpoch(ctx, "another key signs files")
+}
+
+// renumberAgain is the least time between two renumberings: if one does not help,
+// something else is wrong, and files are put aside.
+const renumberAgain = 10 * time.Minute
+
+func (o *Outpost) mayRenumber() bool {
+	return time.Since(o.id.get().Renumbered) > renumberAgain
+}
+
+// renumber gives the files of an epoch that is behind their new numbers.
+func (o *Outpost) renumber() error {
+	if o.forwarder == nil || o.id.get().Behind == 0 {
+		return nil
+	}
+	if err := o.forwarder.Renumber(); err != nil {
+		return err
+	}
+	return o.id.change(func(k *known) { k.Behind, k.Renumbered = 0, time.Now().UTC() })
+}
+
+func (o *Outpost) nextEpoch(ctx context.Context, why string) error {
 	return o.insist(ctx, "grant another epoch", func() error {
-		epoch, err := o.client.NextEpoch(ctx, o.id.box.Public().(ed25519.PublicKey))
+		epoch, err := o.client.NextEpoch(ctx, o.id.boxKey())
 		if err != nil {
 			return plain(err)
 		}
-		o.log.Info("the counter of files was gone; the site granted another epoch", "epoch", epoch)
-		return o.id.change(func(k *known) { k.Joined.Epoch, k.Counted = epoch, false })
+		o.log.Warn("the site granted another epoch", "why", why, "epoch", epoch)
+		return o.id.change(func(k *known) { k.Joined.Epoch, k.Counted, k.BoxKey = epoch, false, o.id.boxKey() })
 	})
 }
 

@@ -2,6 +2,7 @@ package outpost_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -26,8 +27,8 @@ import (
 	"github.com/bugle-fleet/bugle/listener/wire/task"
 )
 
-// backlogName is the environment variable with the number of result rows in each
-// file of the backlog, such as 50.
+// backlogName is the environment variable with the number of result rows that come
+// to the listener together, such as 50.
 const backlogName = "LAB_BACKLOG_ROWS"
 
 const (
@@ -54,7 +55,9 @@ func TestLabBacklog(t *testing.T) {
 		}
 		operations = append(operations, id)
 	}
+	dropped := time.Now()
 	files := w.backlog(east, devices, operations, rows)
+	kept := time.Since(dropped)
 
 	began := time.Now()
 	east.start()
@@ -70,7 +73,8 @@ func TestLabBacklog(t *testing.T) {
 			t.Errorf("operation %s: %v", id, o.States)
 		}
 	}
-	t.Logf("%d results in %d files of %d rows: in the views after %v", backlogDevices*backlogOperations, files, rows, took.Round(10*time.Millisecond))
+	t.Logf("%d results that came %d at a time (kept within %v, in %d files): in the views after %v",
+		backlogDevices*backlogOperations, rows, kept.Round(10*time.Millisecond), files, took.Round(10*time.Millisecond))
 }
 
 // A device is one whose agent does not run.
@@ -135,8 +139,8 @@ func resultKey(t *testing.T, key *ecdsa.PrivateKey, a *wire.JoinReply) []byte {
 }
 
 // backlog fills the listener's box with a success of every device in every
-// operation, and returns how many files that are.
-func (w *world) backlog(p *post, devices []device, operations []task.ID, perFile int) (files int) {
+// operation, while the site is away, and returns how many files that are.
+func (w *world) backlog(p *post, devices []device, operations []task.ID, together int) int {
 	w.t.Helper()
 	b, err := os.ReadFile(filepath.Join(p.cfg.Data, "keys", "box.key"))
 	if err != nil {
@@ -148,22 +152,25 @@ func (w *world) backlog(p *post, devices []device, operations []task.ID, perFile
 		w.t.Fatal(err)
 	}
 	f, err := relay.OpenForwarder(relay.ForwarderConfig{Dir: filepath.Join(p.cfg.Data, "box"), Site: w.cfg.Code, Listener: "EAST01", Epoch: 1,
-		Key: key.(ed25519.PrivateKey)}, false)
+		Key: key.(ed25519.PrivateKey), Send: func(context.Context, []box.Raw) (int, error) { return 0, relay.ErrAway }}, false)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	defer f.Close()
+	ctx, stop := context.WithCancel(w.t.Context())
+	ended := make(chan error)
+	go func() { ended <- f.Run(ctx) }()
 	var rows []box.ResultRow
 	flush := func() {
 		if err := f.Drop(&box.Results{Rows: rows}, time.Now(), time.Now()); err != nil {
 			w.t.Fatal(err)
 		}
-		rows, files = rows[:0], files+1
+		rows = rows[:0]
 	}
 	for _, id := range operations {
 		for _, d := range devices {
 			r := task.Result{Operation: id, Device: d.number, Attempt: 1, State: task.Succeeded, At: time.Now()}
-			if rows = append(rows, box.ResultRow{Result: r, MAC: r.MAC(d.key)}); len(rows) == perFile {
+			if rows = append(rows, box.ResultRow{Result: r, MAC: r.MAC(d.key)}); len(rows) == together {
 				flush()
 			}
 		}
@@ -171,5 +178,10 @@ func (w *world) backlog(p *post, devices []device, operations []task.ID, perFile
 	if len(rows) > 0 {
 		flush()
 	}
-	return files
+	stop()
+	if err := <-ended; err != nil {
+		w.t.Fatal(err)
+	}
+	files, _ := f.Waiting()
+	return int(files)
 }

@@ -31,7 +31,7 @@ type Outpost struct {
 	id        *identity
 	client    *relay.Client
 	forwarder *relay.Forwarder
-	feed      *feed.Client
+	feed      *feed.Saved
 	listener  *listener.Listener
 
 	changing sync.Mutex    // held by who changes the identity once the parts run
@@ -87,6 +87,9 @@ func (o *Outpost) open(ctx context.Context) (err error) {
 		return fmt.Errorf("join %s: %w", o.cfg.SiteURL, err)
 	}
 	o.client = relay.NewClient(o.cfg.SiteURL, o.id.trust(o.cfg.siteHost()), o.log)
+	if err := o.revive(ctx); err != nil {
+		return err
+	}
 	if err := o.describe(ctx); err != nil {
 		return err
 	}
@@ -118,13 +121,14 @@ func (o *Outpost) bind() (err error) {
 
 func (o *Outpost) openListener() (err error) {
 	k := o.id.get()
-	o.feed = feed.NewClient(feed.ClientConfig{Name: k.Joined.Name, Address: o.feedAddress,
+	client := feed.NewClient(feed.ClientConfig{Name: k.Joined.Name, Address: o.feedAddress,
 		TLS: func() (*tls.Config, error) { return o.id.trust(o.cfg.siteHost()), nil }})
+	o.feed = feed.NewSaved(client, filepath.Join(o.cfg.Data, "feed"), o.log)
 	o.listener, err = listener.New(listener.Config{
 		Site: k.Joined.Site, Name: k.Joined.Name, Epoch: k.Joined.Epoch, Version: o.cfg.Version, History: [16]byte(k.Site.History),
 		Certificate: o.id.server, ClientCAs: o.id.clientCAs,
 		Drop: o.forwarder.Drop, Feed: learning{o.feed, o},
-		Beacon: o.client.Beacon, Policy: o.client.Policy, Join: o.joinDevice, Renew: o.client.Renew,
+		Beacon: o.client.Beacon, Policy: o.client.Policy, Join: o.joinDevice, Renew: o.client.Renew, StoreLog: o.client.StoreLog,
 		KeepAlive: k.Site.KeepAlive, KeepAliveOf: o.client.KeepAliveOf, SnapshotEvery: k.Site.Snapshot, Spread: o.cfg.Spread,
 		Limits: listener.Limits{PerAddress: o.cfg.PerAddress},
 		Log:    o.log,
@@ -147,13 +151,13 @@ func (o *Outpost) feedAddress() string {
 // learning is the feed, of which the listener's own process takes the keyrings
 // first: before an agent has a certificate by a new authority, it is trusted here.
 type learning struct {
-	*feed.Client
+	*feed.Saved
 	o *Outpost
 }
 
 // Next implements [listener.Feed].
 func (l learning) Next(ctx context.Context) (listener.Update, error) {
-	u, err := l.Client.Next(ctx)
+	u, err := l.Saved.Next(ctx)
 	if err != nil {
 		l.o.lookAgain(ctx)
 		return nil, err
@@ -196,12 +200,35 @@ func (o *Outpost) lookAgain(ctx context.Context) {
 
 // keepUp runs what goes on behind the listener.
 func (o *Outpost) keepUp(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	var parts sync.WaitGroup
 	parts.Go(func() { o.renew(ctx) })
 	parts.Go(func() { o.report(ctx) })
 	err := o.forwarder.Run(ctx)
+	if errors.Is(err, relay.ErrBehind) {
+		if kept := o.behind(); kept != nil {
+			err = errors.Join(err, kept)
+		} else {
+			err = fmt.Errorf("%w: %w", ErrAgain, err)
+		}
+	}
+	if err != nil {
+		stop()
+	}
 	parts.Wait()
 	return err
+}
+
+// ErrAgain is wrapped by what [Outpost.Failed] tells if the listener is to be
+// closed and opened again, and will then be well.
+var ErrAgain = errors.New("the listener must begin again")
+
+// behind keeps in mind that the files of this epoch need other numbers.
+func (o *Outpost) behind() error {
+	o.changing.Lock()
+	defer o.changing.Unlock()
+	return o.id.change(func(k *known) { k.Behind = k.Joined.Epoch })
 }
 
 // Status is how a listener does; DATA/run/status.json has it while it runs.
@@ -223,6 +250,7 @@ func (o *Outpost) report(ctx context.Context) {
 		if err := o.write("status.json", o.Status()); err != nil {
 			o.log.Warn("status cannot be written", "error", err)
 		}
+		o.feed.Heard()
 		if !sleep(ctx, reportEvery) {
 			return
 		}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -35,6 +36,7 @@ const long = 60 * time.Second
 type world struct {
 	t    *testing.T
 	dir  string
+	host string
 	cfg  site.Config
 	site *site.Site
 	http *http.Client
@@ -64,10 +66,26 @@ func newWorld(t *testing.T) *world {
 	})
 	w.cfg = site.Default()
 	w.cfg.Data, w.cfg.Log = filepath.Join(w.dir, "site"), w.log("site")
-	w.cfg.ListenTCP, w.cfg.ListenHTTP, w.cfg.ListenFeed, w.cfg.Console = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	w.host = ownHost()
+	any := net.JoinHostPort(w.host, "0")
+	w.cfg.ListenTCP, w.cfg.ListenHTTP, w.cfg.ListenFeed, w.cfg.Console, w.cfg.Hosts = any, any, any, any, []string{w.host}
 	w.start()
 	t.Cleanup(w.stop)
 	return w
+}
+
+// ownHost is a loopback address of this world's own, where there are many: what
+// listens there finds its ports free when it starts again, for others do not bind
+// there, and connections do not come from there.
+func ownHost() string {
+	for range 10 {
+		host := fmt.Sprintf("127.%d.%d.%d", 1+rand.N(250), rand.N(250), 1+rand.N(250))
+		if l, err := net.Listen("tcp", net.JoinHostPort(host, "0")); err == nil {
+			l.Close()
+			return host
+		}
+	}
+	return "127.0.0.1"
 }
 
 func (w *world) log(name string) *slog.Logger {
@@ -203,7 +221,7 @@ func (w *world) listener(name string) *post {
 	w.t.Helper()
 	p := &post{w: w, cfg: outpost.Default()}
 	p.cfg.Data, p.cfg.Log, p.cfg.SiteURL = filepath.Join(w.dir, name), w.log(name), "https://"+w.cfg.ListenHTTP
-	p.cfg.ListenTCP, p.cfg.ListenHTTP = "127.0.0.1:0", "127.0.0.1:0"
+	p.cfg.ListenTCP, p.cfg.ListenHTTP = net.JoinHostPort(w.host, "0"), net.JoinHostPort(w.host, "0")
 	p.cfg.Token, p.cfg.Drain, p.cfg.Spread = w.token(console.TokenRequest{Listener: name}), 0, 100*time.Millisecond
 	p.start()
 	w.t.Cleanup(p.stop)
