@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bugle-fleet/bugle/listener/poll"
 	"github.com/bugle-fleet/bugle/listener/wire"
 )
 
@@ -63,6 +64,9 @@ func (l *Listener) accept(ctx context.Context, socket net.Listener, admit func(c
 
 // admit serves a connection unless there are too many, of all or of its address.
 func (l *Listener) admit(ctx context.Context, raw net.Conn) {
+	if tcp, ok := raw.(*net.TCPConn); ok && l.loop != nil {
+		raw = poll.NewConn(tcp)
+	}
 	v := newVisitor(raw, l.turns)
 	if most := l.cfg.Limits.Sessions + l.cfg.Limits.Handshakes; l.count.connections.Load() >= int64(most) {
 		raw.Close()
@@ -73,11 +77,17 @@ func (l *Listener) admit(ctx context.Context, raw net.Conn) {
 		return
 	}
 	l.count.connections.Add(1)
-	l.sessions.Go(func() {
-		defer l.count.connections.Add(-1)
-		defer raw.Close()
-		l.serve(ctx, v)
-	})
+	l.sessions.Add(1)
+	closed := func() {
+		l.count.connections.Add(-1)
+		l.sessions.Done()
+	}
+	go func() {
+		if !l.serve(ctx, v, closed) {
+			raw.Close()
+			closed()
+		}
+	}()
 }
 
 // letIn lets v into a lobby, or hangs up. Nothing can be said before TLS.
@@ -111,9 +121,10 @@ func (l *Listener) cutSlow(v *visitor) {
 	l.refuse("listener", v.address, tooSlow)
 }
 
-// serve is one connection from its first byte to its last. It is in the lobby
-// until its first message.
-func (l *Listener) serve(ctx context.Context, v *visitor) {
+// serve is one connection from its first byte to its last, or until its session is
+// parked: then it is true, and closed is called at the end. The connection is in
+// the lobby until its first message.
+func (l *Listener) serve(ctx context.Context, v *visitor, closed func()) (isParked bool) {
 	leave := func() { l.lobby.leave(v) }
 	defer leave()
 	conn, err := l.shake(ctx, v, l.tls)
@@ -123,16 +134,32 @@ func (l *Listener) serve(ctx context.Context, v *visitor) {
 	}
 	if err != nil {
 		l.shakeFailed(v, err)
-		return
+		return false
 	}
 	if !l.signIns.allow(strconv.FormatUint(uint64(id.Device), 10), time.Now()) {
 		l.count.tooOften.Add(1)
 		l.refuse("listener", v.address, errOften.Error())
 		leave()
 		l.dismiss(conn, conn, overloaded(errOften.Error()))
-		return
+		return false
 	}
-	l.converse(ctx, conn, v, carrierTCP, id, v.address, leave)
+	socket, canPark := v.Conn.(*poll.Conn)
+	if !canPark {
+		l.converse(ctx, conn, v, carrierTCP, id, v.address, leave)
+		return false
+	}
+	s, r := l.greet(ctx, conn, v, carrierTCP, id, v.address, leave, func(s *session) {
+		s.driver = &parked{session: s, socket: socket, closed: closed}
+	})
+	if s == nil {
+		return false
+	}
+	if err := l.park(s.driver.(*parked), r); err != nil {
+		l.cfg.Log.Warn("session cannot be parked", "device", s.device, "err", err)
+		s.end(reasonClosed, nil)
+		return false
+	}
+	return true
 }
 
 var errOften = errors.New("the device signs in again and again")
@@ -158,18 +185,28 @@ type connection interface {
 	CloseWrite() error
 }
 
-// converse serves a connection whose device is known. Raw is what is closed to
-// cut it, without any goodbye that could take time.
+// converse serves a connection whose device is known, with goroutines of its own.
+// Raw is what is closed to cut it, without any goodbye that could take time.
 func (l *Listener) converse(ctx context.Context, conn connection, raw net.Conn, carrier uint8, id wire.Identity, address string, leave func()) {
+	s, r := l.greet(ctx, conn, raw, carrier, id, address, leave, func(s *session) { attend(s, raw) })
+	if s != nil {
+		s.driver.(*attended).run(r)
+	}
+}
+
+// greet signs a device in; nil means that it is turned away. Drive gives the
+// session its driver. What comes next is read from r.
+func (l *Listener) greet(ctx context.Context, conn connection, raw net.Conn, carrier uint8, id wire.Identity, address string, leave func(), drive func(*session)) (*session, *bufio.Reader) {
 	r := bufio.NewReaderSize(conn, readBuffer)
 	first, err := l.firstMessage(ctx, conn, r)
 	leave()
 	if err != nil {
 		l.refuse("listener", address, "no sign-in after the handshake")
 		l.dismiss(conn, r, &wire.Close{Code: wire.Protocol, Reason: err.Error()})
-		return
+		return nil, nil
 	}
-	s := newSession(l, conn, raw, carrier, id.Device, address)
+	s := newSession(l, conn, carrier, id.Device, address)
+	drive(s)
 	no := l.signIn(ctx, s, first)
 	if v, ok := raw.(*visitor); ok && (no == nil || no.Code == wire.Overloaded || no.Code == wire.GoingAway) {
 		v.know()
@@ -178,9 +215,9 @@ func (l *Listener) converse(ctx context.Context, conn connection, raw net.Conn, 
 	if no != nil {
 		l.refuse("listener", address, no.Reason)
 		l.dismiss(conn, r, no)
-		return
+		return nil, nil
 	}
-	s.run(r)
+	return s, r
 }
 
 // refuse counts a stranger who was turned away.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bugle-fleet/bugle/inbox/box"
+	"github.com/bugle-fleet/bugle/listener/poll"
 )
 
 // A Listener serves the agents of a site. Make one with [New]; it serves once.
@@ -31,6 +32,7 @@ type Listener struct {
 	fallback *fallback
 	uploads  uploads
 
+	loop     *poll.Loop      // nil where there is none: then sessions have goroutines
 	budgets  *budgets        // of the addresses of strangers, on both ports
 	turns    chan struct{}   // to compute a handshake
 	lobby    *lobby          // of the TCP port
@@ -94,6 +96,9 @@ var errServed = errors.New("serve agents: a listener serves only once")
 func (l *Listener) Serve(ctx context.Context, tcp, https net.Listener) error {
 	if l.begun.Swap(true) {
 		return errServed
+	}
+	if err := l.startLoop(tcp); err != nil {
+		return errors.Join(err, tcp.Close())
 	}
 	intake, stopIntake := context.WithCancel(ctx)
 	defer stopIntake()
@@ -169,12 +174,29 @@ func (l *Listener) serveAll(intake context.Context, stop func(), tcp net.Listene
 		func() error { l.status.minutes(intake); return nil })
 }
 
+// turnWorkers is how many sessions have a turn at once.
+const turnWorkers = 32
+
+func (l *Listener) startLoop(tcp net.Listener) (err error) {
+	if _, sockets := tcp.(*net.TCPListener); !sockets {
+		return nil
+	}
+	l.loop, err = poll.New(turnWorkers)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	return err
+}
+
 // dismissAll tells every agent to go away and waits until all are.
 func (l *Listener) dismissAll() {
 	for _, s := range l.table.close() {
 		s.goAway()
 	}
 	l.sessions.Wait()
+	if l.loop != nil {
+		l.loop.Close()
+	}
 }
 
 // start runs f; the function it returns waits for its end.

@@ -108,12 +108,7 @@ func (s *session) keyrings(frames [][]byte) {
 	s.signal()
 }
 
-func (s *session) signal() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
+func (s *session) signal() { s.driver.signal() }
 
 func (s *session) tooSlow() {
 	if !s.end(reasonClosed, nil) {
@@ -124,32 +119,17 @@ func (s *session) tooSlow() {
 	s.l.status.message(msgTooSlow, s.device, "session ended: the agent did not read")
 }
 
-// write sends what is queued until the session has ended and its last words are
-// said.
-func (s *session) write() {
-	defer close(s.written)
-	for {
-		frames, next, ended := s.take()
-		var err error
-		switch {
-		case len(frames) > 0:
-			err = s.sendFrames(frames)
-		case next.op != nil:
-			err = s.sendTask(next)
-		case ended:
-			s.conn.CloseWrite()
-			return
-		default:
-			select {
-			case <-s.wake:
-			case <-s.gone:
-			}
-		}
-		if err != nil {
-			s.writeFailed(err)
-			return
-		}
+// writeNext writes what is to be written next. More is false if there was nothing,
+// and ended tells whether there will be nothing any more.
+func (s *session) writeNext() (more, ended bool, err error) {
+	frames, next, ended := s.take()
+	switch {
+	case len(frames) > 0:
+		return true, ended, s.sendFrames(frames)
+	case next.op != nil:
+		return true, ended, s.sendTask(next)
 	}
+	return false, ended, nil
 }
 
 // take removes what is to be written next.
@@ -245,20 +225,10 @@ func (s *session) send(b []byte) error {
 	return err
 }
 
-// writeFailed ends the session; if it has ended before, this is its last word.
+// writeFailed ends the session, if it has not ended before.
 func (s *session) writeFailed(err error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		s.tooSlow()
 	}
 	s.end(reasonClosed, nil)
-	s.raw.Close()
-}
-
-func (s *session) over() bool {
-	select {
-	case <-s.gone:
-		return true
-	default:
-		return false
-	}
 }

@@ -92,7 +92,7 @@ func (l *Listener) renew(ctx context.Context) {
 }
 
 func (l *Listener) answerRenewal(ctx context.Context, r renewal) {
-	if r.s.over() {
+	if r.s.hasEnded() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)

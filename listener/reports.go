@@ -10,19 +10,22 @@ import (
 
 const rowSize = 96 // of a result in memory without its detail, about
 
-// result takes what an agent reports. It waits while as many rows as may be held
-// wait for the disk; false means that the session ended meanwhile.
-func (l *Listener) result(s *session, m *wire.Result) bool {
+// result takes what an agent reports. If as many rows as may be held wait for the
+// disk, it returns a channel that is closed when there is room.
+func (l *Listener) result(s *session, m *wire.Result) (full <-chan struct{}) {
 	row := box.ResultRow{MAC: m.MAC, Result: task.Result{Operation: m.Operation, Device: s.device,
 		Attempt: m.Attempt, State: m.State, Code: m.Code, At: m.At, Detail: m.Detail}}
 	ack := &wire.ResultAck{Operation: m.Operation, Attempt: m.Attempt, State: m.State}
-	l.count.results.Add(1)
-	return l.results.put(item[box.ResultRow]{row: row, size: rowSize + len(m.Detail), at: time.Now(), done: func() {
+	full = l.results.offer(item[box.ResultRow]{row: row, size: rowSize + len(m.Detail), at: time.Now(), done: func() {
 		if ack.State.Final() && !l.table.final(ack.Operation, s.device) {
 			l.count.unknownOps.Add(1)
 		}
 		s.reply(ack)
-	}}, s.gone)
+	}})
+	if full == nil {
+		l.count.results.Add(1)
+	}
+	return full
 }
 
 // sent reports that a task was handed to a device's connection. The row is the
@@ -59,9 +62,9 @@ func packResults(rows []box.ResultRow) box.Contents {
 	return &box.Results{Rows: kept}
 }
 
-// inventory takes facts of a device; false means that the session ended while
-// there was no room for them.
-func (l *Listener) inventory(s *session, m *wire.Inventory) bool {
+// inventory takes facts of a device. If there is no room for them now, it returns
+// a channel that is closed when there is some.
+func (l *Listener) inventory(s *session, m *wire.Inventory) (full <-chan struct{}) {
 	rec := box.DiscoveryRecord{Device: s.device, At: m.At, Facts: make([]box.Fact, len(m.Facts))}
 	size := rowSize
 	for i, f := range m.Facts {
@@ -69,8 +72,8 @@ func (l *Listener) inventory(s *session, m *wire.Inventory) bool {
 		size += 32 + len(f.Name) + len(f.Value)
 	}
 	ack := &wire.InventoryAck{ID: m.ID}
-	return l.facts.put(item[box.DiscoveryRecord]{row: rec, size: size, at: time.Now(),
-		done: func() { s.reply(ack) }}, s.gone)
+	return l.facts.offer(item[box.DiscoveryRecord]{row: rec, size: size, at: time.Now(),
+		done: func() { s.reply(ack) }})
 }
 
 func packFacts(recs []box.DiscoveryRecord) box.Contents { return &box.Discovery{Records: recs} }

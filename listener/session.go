@@ -1,10 +1,8 @@
 package listener
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strconv"
 	"sync"
@@ -15,24 +13,21 @@ import (
 	"github.com/bugle-fleet/bugle/listener/wire"
 )
 
-// A session is one signed-in connection of one device. One goroutine reads
-// (run), one writes (write); whoever has something for the agent puts it into
+// A session is one signed-in connection of one device: what is said in it and
+// what waits for the agent. A driver moves it: it reads and calls handle, and
+// writes what is in the queue. Whoever has something for the agent puts it into
 // the queue.
 //
 // A session ends once (end): from then on the device is not signed in here, no
 // message counts any more, and only the last words are still written.
 type session struct {
 	l       *Listener
+	driver  driver
 	conn    connection
-	raw     net.Conn
 	carrier uint8 // how it is connected, as presence files say it
 	device  uint32
 	address string
 	rate    *rate.Limiter
-
-	gone    chan struct{} // closed when the session ends
-	written chan struct{} // closed when the writer has ended
-	wake    chan struct{} // one slot: the queue has changed
 
 	// sending is held from the write of a task until it is reported as sent, so
 	// that no result of it can be reported before.
@@ -45,82 +40,29 @@ type session struct {
 	soon     time.Duration // the interval after the message that is awaited now
 }
 
-func newSession(l *Listener, conn connection, raw net.Conn, carrier uint8, device uint32, address string) *session {
+// A driver reads and writes for a session.
+type driver interface {
+	// signal tells that the queue has changed.
+	signal()
+	// over tells that the session has ended. Cut says that nothing is to be
+	// said any more; else the last words are in the queue.
+	over(cut bool)
+}
+
+func newSession(l *Listener, conn connection, carrier uint8, device uint32, address string) *session {
 	interval := max(l.cfg.KeepAlive, l.cfg.KeepAliveOf(device))
-	return &session{l: l, conn: conn, raw: raw, carrier: carrier, device: device, address: address,
-		rate: rate.NewLimiter(rate.Limit(l.cfg.Limits.MessageRate), l.cfg.Limits.MessageBurst),
-		gone: make(chan struct{}), written: make(chan struct{}), wake: make(chan struct{}, 1),
+	return &session{l: l, conn: conn, carrier: carrier, device: device, address: address,
+		rate:     rate.NewLimiter(rate.Limit(l.cfg.Limits.MessageRate), l.cfg.Limits.MessageBurst),
 		interval: interval, soon: interval}
 }
 
-// run serves the session until it has ended and its connection is closed.
-func (s *session) run(r *bufio.Reader) {
-	s.mu.Lock()
-	if !s.ended { // else the deadline is that of the last words
-		s.conn.SetDeadline(time.Time{})
-	}
-	s.mu.Unlock()
-	go s.write()
-	reason, words := s.read(r)
-	s.end(reason, words)
-	drain(r)
-	s.raw.Close()
-	<-s.written
-}
-
-// read handles messages until the session is over, and says why it is.
-func (s *session) read(r *bufio.Reader) (reason uint8, words *wire.Close) {
-	var buf []byte
-	for {
-		s.await()
-		m, b, err := wire.ReadFrom(r, buf)
-		if err != nil {
-			return s.readFailed(err)
-		}
-		if buf = b; cap(buf) > keepBuffer {
-			buf = nil
-		}
-		if !s.pace() {
-			return reasonClosed, nil
-		}
-		if _, bye := m.(*wire.Bye); bye {
-			return reasonSignedOut, nil
-		}
-		if err := s.handle(m); err != nil {
-			return s.readFailed(err)
-		}
-	}
-}
-
-// await sets how long the next message may take.
-func (s *session) await() {
+// patience is how long the next message may take, counted from now.
+func (s *session) patience() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended {
-		return
-	}
-	s.conn.SetReadDeadline(time.Now().Add(s.interval + s.interval/2))
+	wait := s.interval + s.interval/2
 	s.interval = s.soon
-}
-
-// pace makes an agent wait that sends more than it may; false means that the
-// session has ended.
-func (s *session) pace() bool {
-	if s.over() {
-		return false
-	}
-	wait := s.rate.Reserve().Delay()
-	if wait <= 0 {
-		return true
-	}
-	t := time.NewTimer(wait)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-s.gone:
-		return false
-	}
+	return wait
 }
 
 func (s *session) readFailed(err error) (reason uint8, words *wire.Close) {
@@ -133,32 +75,49 @@ func (s *session) readFailed(err error) (reason uint8, words *wire.Close) {
 	case errors.Is(err, os.ErrDeadlineExceeded) && s.l.stops():
 		return reasonStopped, notTaken(errStops)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return reasonTimedOut, &wire.Close{Code: wire.Idle, Reason: "nothing was heard of the agent for too long"}
+		return reasonTimedOut, silent()
 	}
 	return reasonClosed, nil
 }
 
-var errSessionEnded = errors.New("session has ended")
+func silent() *wire.Close {
+	return &wire.Close{Code: wire.Idle, Reason: "nothing was heard of the agent for too long"}
+}
 
-// handle does what a message asks. An error ends the session.
-func (s *session) handle(m wire.Message) error {
+// handle does what a message asks. If it has to wait, for room or because its agent
+// asks too often, it returns a channel that is closed when it may be handed in
+// again. An error ends the session.
+func (s *session) handle(m wire.Message) (wait <-chan struct{}, err error) {
 	switch m := m.(type) {
 	case *wire.Result:
 		s.sending.Lock() // see there
 		s.sending.Unlock()
-		if !s.l.result(s, m) {
-			return errSessionEnded
-		}
-	case *wire.KeepAlive:
-		return s.keepAlive(m)
+		return s.l.result(s, m), nil
+	case *wire.Inventory:
+		return s.l.inventory(s, m), nil
 	case *wire.PolicyRequest:
+		if !s.l.asks.allow(strconv.FormatUint(uint64(s.device), 10), time.Now()) {
+			return inASecond(), nil
+		}
 		s.policy(m)
+		return nil, nil
+	}
+	return nil, s.answer(m)
+}
+
+func inASecond() <-chan struct{} {
+	c := make(chan struct{})
+	time.AfterFunc(time.Second, func() { close(c) })
+	return c
+}
+
+// answer does what a message asks that never has to wait.
+func (s *session) answer(m wire.Message) error {
+	switch m := m.(type) {
+	case *wire.KeepAlive:
+		s.keepAlive(m)
 	case *wire.Renew:
 		s.renew(m)
-	case *wire.Inventory:
-		if !s.l.inventory(s, m) {
-			return errSessionEnded
-		}
 	case *wire.Unknown:
 		if m.Of%2 == 0 {
 			return fmt.Errorf("%w: %s is a listener's to send", wire.ErrFrame, m.Type())
@@ -169,27 +128,17 @@ func (s *session) handle(m wire.Message) error {
 	return nil
 }
 
-func (s *session) keepAlive(m *wire.KeepAlive) error {
+func (s *session) keepAlive(m *wire.KeepAlive) {
 	beacon, err := s.l.cfg.Beacon(m.Nonce)
 	if err != nil {
 		s.l.cfg.Log.Warn("no beacon for a keep-alive", "device", s.device, "err", err)
 	}
 	s.reply(&wire.KeepAliveAck{Beacon: beacon})
-	return nil
 }
 
-// policy answers with the device's policy; one who asks too often waits. From then on the agent keeps to the
+// policy answers with the device's policy. From then on the agent keeps to the
 // interval in it; for the message that is awaited next, the longer one counts.
 func (s *session) policy(m *wire.PolicyRequest) {
-	for !s.l.asks.allow(strconv.FormatUint(uint64(s.device), 10), time.Now()) {
-		t := time.NewTimer(time.Second)
-		select {
-		case <-t.C:
-		case <-s.gone:
-			t.Stop()
-			return
-		}
-	}
 	p, err := s.l.cfg.Policy(s.device, m.User)
 	if err != nil {
 		s.l.cfg.Log.Error("no policy for a device", "device", s.device, "err", err)
@@ -248,16 +197,19 @@ func (s *session) end(reason uint8, words *wire.Close) bool {
 	}
 	s.ended = true
 	unsent := s.queue.finish(words)
-	s.raw.SetDeadline(time.Now().Add(s.l.times.close))
-	close(s.gone)
 	s.mu.Unlock()
 	now := time.Now()
 	for _, p := range unsent {
 		s.l.settled(p, now)
 	}
 	s.l.table.signOut(s.device, s, func() { s.l.presence.set(s.device, false, reason, s.carrier, now) })
-	if words == nil {
-		s.raw.Close()
-	}
+	s.driver.over(words == nil)
 	return true
+}
+
+// hasEnded tells whether the session is over.
+func (s *session) hasEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
 }

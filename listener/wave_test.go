@@ -188,7 +188,7 @@ func TestPriority(t *testing.T) {
 
 func TestPriorityInQueue(t *testing.T) {
 	var s session
-	s.wake = make(chan struct{}, 1)
+	attend(&s, nil)
 	for i, p := range []uint8{3, 2, 1, 3, 1} {
 		s.deliver(&operation{task: task.Task{Operation: task.ID{byte(i)}}, priority: p}, nil)
 	}

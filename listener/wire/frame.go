@@ -53,11 +53,11 @@ func ReadFrom(r *bufio.Reader, buf []byte) (Message, []byte, error) {
 	if _, err := io.ReadFull(r, h[1:]); err != nil {
 		return nil, buf, noEOF(err)
 	}
-	n := binary.BigEndian.Uint32(h[:])
-	if n == 0 || n > MaxFrame-4 {
-		return nil, buf, fmt.Errorf("%w: frame claims %d bytes, at most %d are taken", ErrFrame, n, MaxFrame-4)
+	n, err := bodyOf(h[:])
+	if err != nil {
+		return nil, buf, err
 	}
-	buf, err := readBody(r, buf[:0], int(n)-1)
+	buf, err = readBody(r, buf[:0], n)
 	if err != nil {
 		return nil, buf, noEOF(err)
 	}
@@ -84,6 +84,32 @@ func readBody(r io.Reader, buf []byte, n int) ([]byte, error) {
 		}
 	}
 	return buf, nil
+}
+
+// bodyOf reads a header, and returns how many bytes follow it.
+func bodyOf(h []byte) (body int, err error) {
+	n := binary.BigEndian.Uint32(h)
+	if n == 0 || n > MaxFrame-4 {
+		return 0, fmt.Errorf("%w: frame claims %d bytes, at most %d are taken", ErrFrame, n, MaxFrame-4)
+	}
+	return int(n) - 1, nil
+}
+
+// Next decodes the first frame in b, of which it returns the length, 0 if it is not
+// whole yet. The message does not keep b.
+func Next(b []byte) (m Message, used int, err error) {
+	if len(b) < header {
+		return nil, 0, nil
+	}
+	body, err := bodyOf(b)
+	if err != nil {
+		return nil, 0, err
+	}
+	if used = header + body; len(b) < used {
+		return nil, 0, nil
+	}
+	m, err = Decode(Type(b[4]), b[header:used])
+	return m, used, err
 }
 
 func noEOF(err error) error {

@@ -1,0 +1,259 @@
+package listener
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/bugle-fleet/bugle/listener/poll"
+	"github.com/bugle-fleet/bugle/listener/wire"
+)
+
+// A parked session has no goroutine, and no buffer while nothing happens. It gets
+// turns: in each it writes what waits for the agent and reads what has come from
+// it. Only signal and over are called by others.
+type parked struct {
+	*session
+	socket *poll.Conn // below the TLS of conn
+	closed func()     // called when all is over
+
+	source atomic.Pointer[poll.Source] // nil until the loop has it
+
+	// Of the turns.
+	rest    []byte    // what was read and not handled
+	until   time.Time // the next message must be there by then
+	resume  time.Time // nothing is read before
+	stalled time.Time // since when the kernel has no room, zero: it has
+	pending int       // bytes that were kept then
+	last    time.Time // when the ended session is closed at the latest
+	drained int       // bytes that were read since it ended
+	said    bool      // the last words are written
+	dead    bool
+}
+
+const (
+	turnMessages = 64      // that are handled in a turn; then others are served first
+	mostDrained  = 1 << 20 // that is read of an agent whose session has ended
+)
+
+var turnBuffers = sync.Pool{New: func() any { return new([wire.MaxFrame]byte) }}
+
+// park hands a session that has just begun to the loop. What r has read already is
+// of its first frames. The socket is closed when p.closed is called; after an error
+// it is the caller's.
+func (l *Listener) park(p *parked, r *bufio.Reader) error {
+	first, err := r.Peek(r.Buffered())
+	if err != nil {
+		return err
+	}
+	p.rest = bytes.Clone(first)
+	if err := p.socket.Park(); err != nil {
+		return err
+	}
+	p.until = time.Now().Add(p.patience())
+	l.loop.Add(p.socket, p, &p.source)
+	return nil
+}
+
+func (p *parked) signal() {
+	if s := p.source.Load(); s != nil {
+		s.Call()
+	}
+}
+
+func (p *parked) over(cut bool) {
+	if cut {
+		p.socket.Cut()
+	}
+	p.signal()
+}
+
+// Turn implements [poll.Handler].
+func (p *parked) Turn(poll.Events) {
+	if p.dead {
+		return
+	}
+	now := time.Now()
+	if p.write(now) && p.read(now) && p.write(now) && !p.isOver(now) {
+		p.source.Load().Set(p.next())
+		return
+	}
+	p.end(reasonClosed, nil) // unless it has ended
+	p.source.Load().Remove()
+	p.socket.Close()
+	p.dead, p.rest = true, nil
+	p.closed()
+}
+
+// isOver tells whether the session has ended, and its last words had their time.
+func (p *parked) isOver(now time.Time) bool {
+	if !p.hasEnded() {
+		return false
+	}
+	if p.last.IsZero() {
+		p.last = now.Add(p.l.times.close)
+	}
+	return !now.Before(p.last)
+}
+
+// next is when the session must have a turn, whatever comes before.
+func (p *parked) next() time.Time {
+	if !p.last.IsZero() {
+		return p.last
+	}
+	at := p.until
+	if !p.resume.IsZero() && p.resume.Before(at) {
+		at = p.resume
+	}
+	if gives := p.stalled.Add(p.l.times.write); !p.stalled.IsZero() && gives.Before(at) {
+		at = gives
+	}
+	return at
+}
+
+// write writes what waits, as far as there is room; false means that nothing can
+// be written any more.
+func (p *parked) write(now time.Time) bool {
+	if err := p.socket.Flush(); err != nil {
+		p.writeFailed(err)
+		return false
+	}
+	for p.socket.Pending() == 0 && !p.said {
+		more, ended, err := p.writeNext()
+		switch {
+		case err != nil:
+			p.writeFailed(err)
+			return false
+		case more:
+			continue
+		case ended:
+			p.said = true
+			p.conn.CloseWrite()
+		}
+		break
+	}
+	return p.keepsUp(now)
+}
+
+// keepsUp notes whether the agent reads; false means that it has not for too long.
+func (p *parked) keepsUp(now time.Time) bool {
+	switch n := p.socket.Pending(); {
+	case n == 0:
+		p.stalled = time.Time{}
+	case p.stalled.IsZero() || n < p.pending:
+		p.stalled, p.pending = now, n
+	case now.Sub(p.stalled) >= p.l.times.write:
+		p.tooSlow()
+		return false
+	}
+	return true
+}
+
+// read handles what has come; false means that nothing comes any more, and nothing
+// is to be said.
+func (p *parked) read(now time.Time) bool {
+	if p.hasEnded() {
+		return p.drain()
+	}
+	if now.Before(p.resume) {
+		return true
+	}
+	p.resume = time.Time{}
+	b := turnBuffers.Get().(*[wire.MaxFrame]byte)
+	n, err := p.frames(b[:], copy(b[:], p.rest), now)
+	if p.rest = nil; n > 0 && err == nil {
+		p.rest = bytes.Clone(b[:n])
+	}
+	turnBuffers.Put(b)
+	switch {
+	case err != nil:
+		reason, words := p.readFailed(err)
+		p.end(reason, words)
+		return words != nil
+	case !now.Before(p.until) && p.resume.IsZero():
+		p.end(reasonTimedOut, silent())
+	}
+	return true
+}
+
+// frames reads and handles frames until nothing more has come, or no more may be
+// handled now. Of buf n bytes are there at the start, and at the end.
+func (p *parked) frames(buf []byte, n int, now time.Time) (int, error) {
+	for left := turnMessages; ; {
+		used, err := p.handleWhole(buf[:n], &left, now)
+		n = copy(buf, buf[used:n])
+		if err != nil || left <= 0 || p.hasEnded() {
+			return n, err
+		}
+		m, err := p.conn.Read(buf[n:])
+		n += m
+		if m > 0 {
+			continue // an error comes again
+		}
+		if errors.Is(err, poll.ErrWait) {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+}
+
+// handleWhole handles the frames that are whole in b, and returns how much of it
+// they are. If one has to wait, left becomes 0.
+func (p *parked) handleWhole(b []byte, left *int, now time.Time) (used int, err error) {
+	for !p.hasEnded() {
+		m, n, err := wire.Next(b[used:])
+		if err != nil || n == 0 {
+			return used, err
+		}
+		if *left--; *left < 0 {
+			p.source.Load().Call()
+			return used, nil
+		}
+		if wait, err := p.take(m, now); wait || err != nil {
+			*left = 0
+			return used, err
+		}
+		used += n
+	}
+	return used, nil
+}
+
+// take handles a message, or says that it has to wait.
+func (p *parked) take(m wire.Message, now time.Time) (wait bool, err error) {
+	if !p.rate.AllowN(now, 1) {
+		p.resume = now.Add(poll.Tick)
+		return true, nil
+	}
+	p.until = now.Add(p.patience())
+	if _, bye := m.(*wire.Bye); bye {
+		p.end(reasonSignedOut, nil)
+		return false, nil
+	}
+	full, err := p.handle(m)
+	if full != nil {
+		p.resume = now.Add(poll.Tick)
+	}
+	return full != nil, err
+}
+
+// drain reads until the other side has hung up: closing a socket with unread bytes
+// would reset it, and our last words could be lost. False means that it has.
+func (p *parked) drain() bool {
+	var b [4096]byte
+	for p.drained < mostDrained {
+		n, err := p.conn.Read(b[:])
+		p.drained += n
+		if errors.Is(err, poll.ErrWait) {
+			return true
+		}
+		if err != nil {
+			return false
+		}
+	}
+	return false
+}

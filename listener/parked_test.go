@@ -1,0 +1,167 @@
+package listener
+
+import (
+	"crypto/rand"
+	"math/big"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bugle-fleet/bugle/inbox/box"
+	"github.com/bugle-fleet/bugle/listener/wire"
+	"github.com/bugle-fleet/bugle/listener/wire/task"
+)
+
+// parkedBench serves parked sessions, or skips where there are none.
+func parkedBench(t *testing.T, wait times, edit func(*Config), updates ...Update) *bench {
+	t.Helper()
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBenchOn(t, tcp, nil, func() (net.Conn, error) { return net.Dial("tcp", tcp.Addr().String()) }, wait, quick(edit))
+	b.tell(updates...)
+	b.tell(Whole{})
+	b.awaitStats(func(s Stats) bool { return s.Whole })
+	if b.l.loop == nil {
+		t.Skip("sessions have goroutines on this system")
+	}
+	return b
+}
+
+func (b *bench) awaitParked(n int) {
+	b.t.Helper()
+	b.awaitStats(func(Stats) bool { return b.l.loop.Len() == n })
+}
+
+func TestSessionsAreParked(t *testing.T) {
+	b := parkedBench(t, patient, nil)
+	for d := range uint32(5) {
+		b.signIn(d + 1).alone()
+	}
+	b.awaitParked(5)
+	b.signIn(3).alone() // displaces the one before
+	b.awaitParked(5)
+	if err := b.stop(); err != nil {
+		t.Error(err)
+	}
+	if n := b.l.loop.Len(); n != 0 {
+		t.Errorf("%d sessions are left", n)
+	}
+}
+
+func TestParkedTimesOut(t *testing.T) {
+	b := parkedBench(t, patient, func(c *Config) { c.KeepAlive = 100 * time.Millisecond })
+	a := b.signIn(7)
+	a.alone() // each message gives it time anew
+	a.expectClose(wire.Idle)
+	b.box.awaitPresence(t, 7, false, reasonTimedOut)
+	b.awaitParked(0)
+}
+
+// TestParkedReadsPieces sends frames byte by byte, and many in one record.
+func TestParkedReadsPieces(t *testing.T) {
+	b := parkedBench(t, patient, nil)
+	a := b.signIn(7)
+	f, err := wire.Append(nil, &wire.KeepAlive{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range f {
+		a.raw(f[i : i+1])
+	}
+	expect[*wire.KeepAliveAck](a)
+	const many = 1000
+	var all []byte
+	for range many {
+		all = append(all, f...)
+	}
+	for len(all) > 0 {
+		n, _ := rand.Int(rand.Reader, big.NewInt(int64(min(len(all), 9000))))
+		a.raw(all[:n.Int64()+1])
+		all = all[n.Int64()+1:]
+	}
+	for range many {
+		expect[*wire.KeepAliveAck](a)
+	}
+	long := make([]wire.Fact, 60)
+	for i := range long {
+		long[i] = wire.Fact{Name: string(rune('a'+i%26)) + time.Duration(i).String(), Value: string(make([]byte, 1000))}
+	}
+	a.send(&wire.Inventory{ID: 9, At: time.Now(), Facts: long})
+	if got := expect[*wire.InventoryAck](a); got.ID != 9 {
+		t.Errorf("inventory %d is acknowledged", got.ID)
+	}
+}
+
+// TestParkedIsPaced sends more than a session may: it waits, and loses nothing.
+func TestParkedIsPaced(t *testing.T) {
+	b := parkedBench(t, patient, func(c *Config) { c.Limits.MessageRate, c.Limits.MessageBurst = 500, 20 })
+	a := b.signIn(7)
+	for range 100 {
+		a.send(&wire.KeepAlive{})
+	}
+	for range 100 {
+		expect[*wire.KeepAliveAck](a)
+	}
+	other := b.signIn(8)
+	other.alone()
+}
+
+// TestParkedWaitsForRoom fills the spool: nobody reads on until there is room, and
+// then everything is taken once.
+func TestParkedWaitsForRoom(t *testing.T) {
+	closed := make(chan struct{})
+	open := sync.OnceFunc(func() { close(closed) })
+	b := parkedBench(t, patient, func(c *Config) {
+		c.Limits.PendingRows = 3
+		drop := c.Drop
+		c.Drop = func(f box.Contents, from, to time.Time) error {
+			<-closed
+			return drop(f, from, to)
+		}
+	})
+	t.Cleanup(open)
+	const agents, each = 4, 20
+	var all []*agent
+	for d := range uint32(agents) {
+		a := b.signIn(d + 1)
+		all = append(all, a)
+		for i := range each {
+			a.send(report(task.ID{byte(i + 1)}, task.Succeeded))
+		}
+	}
+	b.awaitStats(func(s Stats) bool { return s.PendingResults == 3 })
+	open()
+	for d, a := range all {
+		got := make(map[task.ID]int)
+		for range each {
+			got[expect[*wire.ResultAck](a).Operation]++
+		}
+		if len(got) != each {
+			t.Errorf("device %d has %d results acknowledged of %d", d+1, len(got), each)
+		}
+		a.alone()
+		if n := len(rowsOf(b.box.all(), uint32(d+1))); n != each {
+			t.Errorf("device %d has %d rows in the files, want %d", d+1, n, each)
+		}
+	}
+}
+
+// TestParkedStops ends a stop although agents neither read nor hang up.
+func TestParkedStops(t *testing.T) {
+	b := parkedBench(t, times{handshake: patience, signIn: patience, whole: patience, write: patience, close: 300 * time.Millisecond, slow: patience}, nil)
+	for d := range uint32(3) {
+		raw, err := b.dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { raw.Close() })
+		deaf(t, raw, b.pki.client(d+1)).send(&wire.SignIn{Version: wire.Version})
+	}
+	b.awaitParked(3)
+	if err := b.stop(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,29 @@
+// Package poll serves many connections with few goroutines and no buffers: whoever
+// has nothing to do costs its entry here and what its handler keeps.
+//
+// A [Loop] has some workers. A connection that is added to it gets turns: calls of
+// [Handler.Turn] by one of the workers, one at a time, each with the reasons for
+// which it is called since the turn before: something can be read, there is room
+// for writing again, a timer has come, or somebody asked for it ([Source.Call]).
+// Readiness is edge-triggered: a turn reads until there is nothing more, and writes
+// until there is no room.
+//
+// # Connections
+//
+// A [Conn] begins as a blocking connection, so that TLS can shake hands over it as
+// over any other. [Conn.Park] takes the socket from Go's own poller, and from then on
+// nothing on it blocks: Read returns an error that says it is temporary when there is
+// nothing to be read, which crypto/tls survives between records, and Write takes
+// everything: what the kernel has no room for is kept, and written by [Conn.Flush].
+// Whoever writes looks at [Conn.Pending] first.
+//
+// # Timers
+//
+// Timers of a loop are for time-outs: they come up to a [Tick] late, never early,
+// and cost a few bytes in the source that they are of.
+//
+// # Where it works
+//
+// With epoll on Linux, with kqueue on macOS and the BSDs. [New] returns
+// [errors.ErrUnsupported] elsewhere.
+package poll

@@ -1,0 +1,244 @@
+package poll
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Events are reasons for a turn.
+type Events uint32
+
+const (
+	Readable Events = 1 << iota // something can be read, or the other side has hung up
+	Writable                    // there is room again
+	Timer                       // the source's timer has come
+	Called                      // [Source.Call]
+
+	queued // the source waits for a worker, or has one
+)
+
+const reasons = Readable | Writable | Timer | Called
+
+// A Handler is what a connection does when it has a turn.
+type Handler interface {
+	// Turn is never called twice at the same time for one source.
+	Turn(why Events)
+}
+
+// A Loop gives turns to sources. Close ends it.
+type Loop struct {
+	poller poller
+	wheel  *wheel
+	done   chan struct{}
+	all    sync.WaitGroup
+
+	mu      sync.Mutex
+	waiting sync.Cond // for ready; L is mu
+	ready   ring
+	closed  bool
+
+	sources table
+}
+
+// A Source is a connection in a loop.
+type Source struct {
+	loop    *Loop
+	handler Handler
+	state   atomic.Uint32
+	token   uint64
+
+	// Of the wheel; guarded by its lock.
+	due        int64 // tick, 0 if no timer is set
+	slot       int32
+	prev, next *Source
+}
+
+// New starts a loop with some workers: how many turns may be under way at once.
+func New(workers int) (*Loop, error) {
+	p, err := newPoller()
+	if err != nil {
+		return nil, fmt.Errorf("wait for connections: %w", err)
+	}
+	l := &Loop{poller: p, wheel: newWheel(time.Now()), done: make(chan struct{})}
+	l.waiting.L = &l.mu
+	l.all.Go(l.poll)
+	l.all.Go(l.tick)
+	for range max(workers, 1) {
+		l.all.Go(l.work)
+	}
+	return l, nil
+}
+
+// Add gives a parked connection turns, until [Source.Remove]. Source is set before
+// the first one, which comes at once: something may be there already. A connection
+// that the kernel does not take is cut, which the first turn finds.
+func (l *Loop) Add(c *Conn, h Handler, source *atomic.Pointer[Source]) {
+	s := &Source{loop: l, handler: h}
+	s.token = l.sources.put(s)
+	source.Store(s)
+	if err := c.poll(l.poller, s.token); err != nil {
+		c.Cut()
+	}
+	s.wake(Readable | Writable)
+}
+
+// Len is how many sources there are.
+func (l *Loop) Len() int { return l.sources.len() }
+
+// Close ends the workers when they have ended their turns. No source gets turns
+// from then on.
+func (l *Loop) Close() {
+	l.mu.Lock()
+	closed := l.closed
+	l.closed = true
+	l.mu.Unlock()
+	if closed {
+		return
+	}
+	close(l.done)
+	l.waiting.Broadcast()
+	l.poller.wake()
+	l.all.Wait()
+	l.poller.close()
+}
+
+// Call gives the source a turn soon.
+func (s *Source) Call() { s.wake(Called) }
+
+// Set sets the source's timer, or moves it. It is one; zero takes it away.
+func (s *Source) Set(at time.Time) { s.loop.wheel.set(s, at) }
+
+// Remove ends the source: after the turn that may be under way there is none. The
+// connection is the caller's to close, afterwards.
+func (s *Source) Remove() {
+	s.loop.wheel.set(s, time.Time{})
+	s.loop.sources.remove(s.token)
+}
+
+// wake adds reasons, and queues the source unless it is queued.
+func (s *Source) wake(why Events) {
+	for {
+		old := Events(s.state.Load())
+		now := old | why | queued
+		if old == now {
+			return
+		}
+		if s.state.CompareAndSwap(uint32(old), uint32(now)) {
+			if old&queued == 0 {
+				s.loop.push(s)
+			}
+			return
+		}
+	}
+}
+
+func (l *Loop) push(s *Source) {
+	l.mu.Lock()
+	l.ready.push(s)
+	l.mu.Unlock()
+	l.waiting.Signal()
+}
+
+// turns is how many sources a worker takes at most at once.
+const turns = 16
+
+func (l *Loop) work() {
+	var mine [turns]*Source
+	for {
+		n := l.take(mine[:])
+		if n == 0 {
+			return
+		}
+		for i, s := range mine[:n] {
+			mine[i] = nil
+			s.turn()
+		}
+	}
+}
+
+// take waits for sources; zero means that the loop ends.
+func (l *Loop) take(mine []*Source) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.ready.len() == 0 && !l.closed {
+		l.waiting.Wait()
+	}
+	if l.closed {
+		return 0
+	}
+	// Some are left for the others: they may have to wait for something.
+	most := min(len(mine), 1+l.ready.len()/8)
+	for n < most {
+		s, ok := l.ready.pop()
+		if !ok {
+			break
+		}
+		mine[n] = s
+		n++
+	}
+	return n
+}
+
+// turn hands the reasons to the handler, and queues the source again if there are
+// new ones at its end.
+func (s *Source) turn() {
+	why := Events(s.state.And(^uint32(reasons))) & reasons
+	s.handler.Turn(why)
+	for {
+		old := Events(s.state.Load())
+		if old&reasons != 0 {
+			s.loop.push(s)
+			return
+		}
+		if s.state.CompareAndSwap(uint32(old), uint32(old&^queued)) {
+			return
+		}
+	}
+}
+
+// An event is what the kernel says of a source.
+type event struct {
+	token uint64
+	why   Events
+}
+
+// atOnce is how many events are taken from the kernel at once.
+const atOnce = 256
+
+func (l *Loop) poll() {
+	events := make([]event, atOnce)
+	for {
+		n, err := l.poller.wait(events)
+		select {
+		case <-l.done:
+			return
+		default:
+		}
+		if err != nil {
+			// Only a bug makes it fail: the descriptor is ours and open.
+			panic(fmt.Sprintf("wait for connections: %v", err))
+		}
+		for _, e := range events[:n] {
+			if s := l.sources.get(e.token); s != nil {
+				s.wake(e.why)
+			}
+		}
+	}
+}
+
+func (l *Loop) tick() {
+	t := time.NewTicker(Tick)
+	defer t.Stop()
+	for {
+		select {
+		case now := <-t.C:
+			for _, s := range l.wheel.pass(now) {
+				s.wake(Timer)
+			}
+		case <-l.done:
+			return
+		}
+	}
+}
