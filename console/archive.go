@@ -44,11 +44,13 @@ type archiveInput struct {
 	Reason string `query:"reason" maxLength:"4096" doc:"why, which the journal keeps"`
 }
 
-// archiveDoc describes the answer for the OpenAPI document.
-var archiveDoc = map[string]*huma.Response{"200": {
-	Description: "an archive: whole pages that hold the events, sealed with a checkpoint of exactly these; if the connection ends before the seal, what came is good as far as it goes",
-	Content:     map[string]*huma.MediaType{MediaArchive: {Schema: &huma.Schema{Type: "string", Format: "binary"}}},
-}}
+// archiveDoc describes the answer for the OpenAPI document, which is the caller's.
+func archiveDoc() map[string]*huma.Response {
+	return map[string]*huma.Response{"200": {
+		Description: "an archive: whole pages that hold the events, sealed with a checkpoint of exactly these; if the connection ends before the seal, what came is good as far as it goes",
+		Content:     map[string]*huma.MediaType{MediaArchive: {Schema: &huma.Schema{Type: "string", Format: "binary"}}},
+	}}
+}
 
 // getArchive streams pages as they are on disk. That it was asked for is in the
 // journal before the first byte is given away.

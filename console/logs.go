@@ -60,11 +60,13 @@ type logInput struct {
 	Device string `path:"device" maxLength:"256" doc:"by number, id or name"`
 }
 
-// logDoc describes the answer for the OpenAPI document.
-var logDoc = map[string]*huma.Response{"200": {
-	Description: "a tar.gz as the device sent it",
-	Content:     map[string]*huma.MediaType{MediaLogs: {Schema: &huma.Schema{Type: "string", Format: "binary"}}},
-}}
+// logDoc describes the answer for the OpenAPI document, which is the caller's.
+func logDoc() map[string]*huma.Response {
+	return map[string]*huma.Response{"200": {
+		Description: "a tar.gz as the device sent it",
+		Content:     map[string]*huma.MediaType{MediaLogs: {Schema: &huma.Schema{Type: "string", Format: "binary"}}},
+	}}
+}
 
 func (c *Console) listLogs(ctx context.Context, in *logsInput) (*out[LogList], error) {
 	id, err := parseOperation(in.ID)

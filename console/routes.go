@@ -158,7 +158,7 @@ func (c *Console) register(api huma.API) {
 	huma.Register(api, post("retryOperation", PathOperationRetry, "Push again to the devices of an operation that are in some states"), c.retryOperation)
 	huma.Register(api, get("getHistory", PathOperationHistory, "Events that touched an operation"), c.getHistory)
 	log := get("getLog", PathOperationLog, "What a device sent for logs.collect")
-	log.Responses = logDoc
+	log.Responses = logDoc()
 	huma.Register(api, get("listLogs", PathOperationLogs, "What devices sent for logs.collect"), c.listLogs)
 	huma.Register(api, log, c.getLog)
 	huma.Register(api, get("getTrace", PathOperationTrace, "The life of an operation, step by step"), c.getTrace)
@@ -171,7 +171,7 @@ func (c *Console) register(api huma.API) {
 	huma.Register(api, get("getJournal", PathJournal, "The end of the journal"), c.getJournal)
 	huma.Register(api, get("getCheckpoint", PathCheckpoint, "The last signed state of the journal"), c.getCheckpoint)
 	history := get("getArchive", PathArchive, "The history itself, page by page")
-	history.Responses = archiveDoc
+	history.Responses = archiveDoc()
 	huma.Register(api, history, c.getArchive)
 	huma.Register(api, get("getConsistency", PathConsistency, "The proof that an older signed history is the beginning of the last one"), c.getConsistency)
 	huma.Register(api, post("announceExport", PathExports, "Say that a copy of events will be taken"), c.announceExport)

@@ -1,7 +1,9 @@
 package outpost_test
 
 import (
+	"bytes"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -33,6 +35,10 @@ func (w *world) blocked(carrier string, closed []string, east, west *post) {
 	if s.Carrier != carrier || s.Listener != "EAST01" {
 		w.t.Fatalf("signed in at %s by %s, not by %s", s.Listener, s.Carrier, carrier)
 	}
+	w.until("it knows WEST01 from its policy", func() bool {
+		b, err := os.ReadFile(filepath.Join(m.dir, "policy.bin"))
+		return err == nil && bytes.Contains(b, []byte("WEST01"))
+	})
 	w.write(console.Path(console.PathDeviceBlock, fmt.Sprint(s.Device)))
 	begun := time.Now()
 	m.awaits(w, "cut off", func(s agent.Status) bool { return !s.Connected && refusedAsBlocked(s) })
