@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Addresses are where a site listens, as host:port; DATA/run/addresses.json has
@@ -41,16 +42,23 @@ func (s *sockets) addresses() Addresses {
 func reachable(socket net.Listener, cfg *Config) (all []string) {
 	address := socket.Addr().(*net.TCPAddr)
 	port := fmt.Sprint(address.Port)
+	tell := func(a string) {
+		if !slices.Contains(all, a) {
+			all = append(all, a)
+		}
+	}
 	for _, host := range cfg.Hosts {
-		all = append(all, net.JoinHostPort(host, port))
+		tell(net.JoinHostPort(host, port))
 	}
 	if !address.IP.IsUnspecified() {
-		return append(all, address.String())
+		tell(address.String())
+		return all
 	}
 	if name, err := os.Hostname(); err == nil && len(all) == 0 {
-		all = append(all, net.JoinHostPort(name, port))
+		tell(net.JoinHostPort(name, port))
 	}
-	return append(all, net.JoinHostPort("localhost", port))
+	tell(net.JoinHostPort("localhost", port))
+	return all
 }
 
 // close closes what is bound; closing twice is no error.
