@@ -71,7 +71,9 @@
 // the state of crypto/tls, the device's certificate and some 600 bytes of our own.
 // 32 workers give sessions their turns, in each of which at most 64 messages are
 // handled; a session that sends too fast, or for which there is no room, is not
-// read for a while. Its time-outs come up to 250 ms late. Over HTTPS, and where the
+// read for a while. Policies and beacons, for which the site may have to be asked,
+// are fetched aside; their session is read on when they are there. Time-outs come up
+// to 250 ms late. Over HTTPS, and where the
 // system has neither epoll nor kqueue, a session has two goroutines.
 //
 // # Who is let in

@@ -21,10 +21,11 @@ type parked struct {
 	closed func()     // called when all is over
 
 	source atomic.Pointer[poll.Source] // nil until the loop has it
+	aside  atomic.Bool                 // a message is handled by a goroutine of its own
 
 	// Of the turns.
 	rest    []byte    // what was read and not handled
-	until   time.Time // the next message must be there by then
+	heard   time.Time // when the last message came
 	resume  time.Time // nothing is read before
 	stalled time.Time // since when the kernel has no room, zero: it has
 	pending int       // bytes that were kept then
@@ -53,7 +54,7 @@ func (l *Listener) park(p *parked, r *bufio.Reader) error {
 	if err := p.socket.Park(); err != nil {
 		return err
 	}
-	p.until = time.Now().Add(p.patience())
+	p.heard = time.Now()
 	l.loop.Add(p.socket, p, &p.source)
 	return nil
 }
@@ -104,7 +105,7 @@ func (p *parked) next() time.Time {
 	if !p.last.IsZero() {
 		return p.last
 	}
-	at := p.until
+	at := p.until()
 	if !p.resume.IsZero() && p.resume.Before(at) {
 		at = p.resume
 	}
@@ -112,6 +113,13 @@ func (p *parked) next() time.Time {
 		at = gives
 	}
 	return at
+}
+
+// until is when the next message must be there.
+func (p *parked) until() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.heard.Add(p.interval + p.interval/2)
 }
 
 // write writes what waits, as far as there is room; false means that nothing can
@@ -158,7 +166,7 @@ func (p *parked) read(now time.Time) bool {
 	if p.hasEnded() {
 		return p.drain()
 	}
-	if now.Before(p.resume) {
+	if p.aside.Load() || now.Before(p.resume) {
 		return true
 	}
 	p.resume = time.Time{}
@@ -173,7 +181,7 @@ func (p *parked) read(now time.Time) bool {
 		reason, words := p.readFailed(err)
 		p.end(reason, words)
 		return words != nil
-	case !now.Before(p.until) && p.resume.IsZero():
+	case p.resume.IsZero() && !p.aside.Load() && !now.Before(p.until()):
 		p.end(reasonTimedOut, silent())
 	}
 	return true
@@ -219,6 +227,10 @@ func (p *parked) handleWhole(b []byte, left *int, now time.Time) (used int, err 
 			return used, err
 		}
 		used += n
+		if p.aside.Load() {
+			*left = 0
+			return used, nil
+		}
 	}
 	return used, nil
 }
@@ -229,9 +241,14 @@ func (p *parked) take(m wire.Message, now time.Time) (wait bool, err error) {
 		p.resume = now.Add(poll.Tick)
 		return true, nil
 	}
-	p.until = now.Add(p.patience())
-	if _, bye := m.(*wire.Bye); bye {
+	p.heard = now
+	p.patience() // until the next message, the interval counts that is in force now
+	switch m.(type) {
+	case *wire.Bye:
 		p.end(reasonSignedOut, nil)
+		return false, nil
+	case *wire.KeepAlive, *wire.PolicyRequest:
+		p.handleAside(m)
 		return false, nil
 	}
 	full, err := p.handle(m)
@@ -239,6 +256,26 @@ func (p *parked) take(m wire.Message, now time.Time) (wait bool, err error) {
 		p.resume = now.Add(poll.Tick)
 	}
 	return full != nil, err
+}
+
+// handleAside handles a message for which the site may have to be asked: that must
+// keep no worker waiting. Until it is answered nothing more is read.
+func (p *parked) handleAside(m wire.Message) {
+	p.aside.Store(true)
+	p.l.sessions.Go(func() {
+		for !p.hasEnded() {
+			wait, err := p.handle(m)
+			if err != nil {
+				p.end(p.readFailed(err))
+			}
+			if wait == nil {
+				break
+			}
+			<-wait
+		}
+		p.aside.Store(false)
+		p.signal()
+	})
 }
 
 // drain reads until the other side has hung up: closing a socket with unread bytes

@@ -5,6 +5,7 @@ import (
 	"math/big"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -164,4 +165,63 @@ func TestParkedStops(t *testing.T) {
 	if err := b.stop(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestParkedPolicyIsSlow lets the site answer nothing for more sessions than there
+// are workers: others are served all the same.
+func TestParkedPolicyIsSlow(t *testing.T) {
+	answer := make(chan struct{})
+	open := sync.OnceFunc(func() { close(answer) })
+	const slow = turnWorkers + 8
+	b := parkedBench(t, patient, func(c *Config) {
+		c.Policy = func(device uint32, _ string) (Policy, error) {
+			if device <= slow {
+				<-answer
+			}
+			return Policy{ETag: "e", Signed: []byte("policy")}, nil
+		}
+	})
+	t.Cleanup(open)
+	var all []*agent
+	for d := range uint32(slow) {
+		a := b.signIn(d + 1)
+		a.send(&wire.PolicyRequest{})
+		all = append(all, a)
+	}
+	other := b.signIn(slow + 1)
+	other.alone()
+	other.send(&wire.PolicyRequest{})
+	expect[*wire.Policy](other)
+	b.tell(b.pki.operation(time.Hour, 1, slow+1))
+	other.expectTask(b.pki, slow+1)
+	all[0].expectTask(b.pki, 1)
+	open()
+	for _, a := range all {
+		expect[*wire.Policy](a)
+		a.alone()
+	}
+}
+
+// TestParkedIntervalOfPolicy raises the interval by policy: it counts for the very
+// next message. One without policy times out meanwhile.
+func TestParkedIntervalOfPolicy(t *testing.T) {
+	var raised atomic.Bool
+	b := parkedBench(t, patient, func(c *Config) {
+		c.KeepAlive = 100 * time.Millisecond
+		c.KeepAliveOf = func(device uint32) time.Duration {
+			if device == 7 && raised.Load() {
+				return time.Hour
+			}
+			return 0
+		}
+		c.Policy = func(uint32, string) (Policy, error) {
+			raised.Store(true)
+			return Policy{ETag: "e", Signed: []byte("policy")}, nil
+		}
+	})
+	a := b.signIn(7)
+	a.send(&wire.PolicyRequest{})
+	expect[*wire.Policy](a)
+	b.signIn(8).expectClose(wire.Idle)
+	a.alone()
 }

@@ -56,7 +56,8 @@ func newSession(l *Listener, conn connection, carrier uint8, device uint32, addr
 		interval: interval, soon: interval}
 }
 
-// patience is how long the next message may take, counted from now.
+// patience is how long the next message may take, counted from now. The one behind
+// it may take as long as policy says.
 func (s *session) patience() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
