@@ -124,7 +124,7 @@ func TestParkedWaitsForRoom(t *testing.T) {
 		}
 	})
 	t.Cleanup(open)
-	const agents, each = 4, 20
+	const agents, each = 3, 6
 	var all []*agent
 	for d := range uint32(agents) {
 		a := b.signIn(d + 1)
