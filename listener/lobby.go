@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/bugle-fleet/bugle/listener/poll"
 )
 
 // A lobby holds the connections to one port of whom it is not known yet who they
@@ -225,6 +227,10 @@ func (v *visitor) keptWaiting(now time.Time) time.Duration {
 
 // reset hangs up without a word, and leaves nothing behind in the kernel.
 func (v *visitor) reset() {
+	if c, ok := v.Conn.(*poll.Conn); ok {
+		c.Abort()
+		return
+	}
 	if tcp, ok := v.Conn.(interface{ SetLinger(int) error }); ok {
 		tcp.SetLinger(0)
 	}

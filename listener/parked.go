@@ -36,8 +36,9 @@ type parked struct {
 }
 
 const (
-	turnMessages = 64      // that are handled in a turn; then others are served first
-	mostDrained  = 1 << 20 // that is read of an agent whose session has ended
+	turnMessages = 64        // that are handled in a turn; then others are served first
+	turnBytes    = 256 << 10 // that are read in a turn, TLS included
+	mostDrained  = 1 << 20   // that is read of an agent whose session has ended
 )
 
 var turnBuffers = sync.Pool{New: func() any { return new([wire.MaxFrame]byte) }}
@@ -77,8 +78,11 @@ func (p *parked) Turn(poll.Events) {
 	if p.dead {
 		return
 	}
-	now := time.Now()
-	if p.write(now) && p.read(now) && p.write(now) && !p.isOver(now) {
+	p.socket.Allow(turnBytes)
+	if p.write(time.Now()) && p.read(time.Now()) && p.write(time.Now()) && !p.isOver(time.Now()) {
+		if p.socket.More() {
+			p.source.Load().Call()
+		}
 		p.source.Load().Set(p.next())
 		return
 	}
@@ -193,8 +197,14 @@ func (p *parked) frames(buf []byte, n int, now time.Time) (int, error) {
 	for left := turnMessages; ; {
 		used, err := p.handleWhole(buf[:n], &left, now)
 		n = copy(buf, buf[used:n])
-		if err != nil || left <= 0 || p.hasEnded() {
+		if err != nil || p.hasEnded() {
 			return n, err
+		}
+		if left <= 0 {
+			if p.resume.IsZero() && !p.aside.Load() {
+				p.source.Load().Call() // there may be more, of which nobody tells again
+			}
+			return n, nil
 		}
 		m, err := p.conn.Read(buf[n:])
 		n += m
@@ -219,7 +229,6 @@ func (p *parked) handleWhole(b []byte, left *int, now time.Time) (used int, err 
 			return used, err
 		}
 		if *left--; *left < 0 {
-			p.source.Load().Call()
 			return used, nil
 		}
 		if wait, err := p.take(m, now); wait || err != nil {

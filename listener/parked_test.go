@@ -2,6 +2,7 @@ package listener
 
 import (
 	"crypto/rand"
+	"crypto/tls"
 	"math/big"
 	"net"
 	"sync"
@@ -94,6 +95,63 @@ func TestParkedReadsPieces(t *testing.T) {
 	if got := expect[*wire.InventoryAck](a); got.ID != 9 {
 		t.Errorf("inventory %d is acknowledged", got.ID)
 	}
+}
+
+// TestParkedReadsOn sends as many messages at once as a turn handles, and some more
+// or less, each in a record of its own, and one that is answered.
+func TestParkedReadsOn(t *testing.T) {
+	b := parkedBench(t, patient, nil)
+	ask, err := wire.Append(nil, &wire.KeepAlive{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{turnMessages - 1, turnMessages, turnMessages + 1, 3 * turnMessages} {
+		raw, err := b.dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		together := &gathering{Conn: raw}
+		conn := tls.Client(together, b.pki.client(7))
+		if err := conn.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		a := b.agent(conn, raw)
+		a.send(&wire.SignIn{Version: wire.Version})
+		expect[*wire.Welcome](a)
+		together.hold(true)
+		for range n {
+			a.raw([]byte{0, 0, 0, 1, 201}) // of a type that nobody knows yet
+		}
+		a.raw(ask)
+		together.hold(false)
+		expect[*wire.KeepAliveAck](a)
+	}
+}
+
+// A gathering connection keeps what is written, and lets it go at once.
+type gathering struct {
+	net.Conn
+	mu      sync.Mutex
+	holds   bool
+	written []byte
+}
+
+func (g *gathering) Write(b []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.holds {
+		return g.Conn.Write(b)
+	}
+	g.written = append(g.written, b...)
+	return len(b), nil
+}
+
+func (g *gathering) hold(on bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.holds = on
+	g.Conn.Write(g.written)
+	g.written = nil
 }
 
 // TestParkedIsPaced sends more than a session may: it waits, and loses nothing.

@@ -19,19 +19,27 @@ func (errWait) Temporary() bool { return true }
 // read. It is a [net.Error] that is temporary.
 var ErrWait net.Error = errWait{}
 
-// A Conn is a TCP connection that can be parked. It is for one goroutine at a time,
-// but for Close, Cut and the addresses.
+// A Conn is a TCP connection that can be parked. Reading, writing and parking are for
+// one goroutine at a time; all else is for anybody.
 type Conn struct {
-	tcp    *net.TCPConn
 	remote net.Addr
-	parked bool
 
-	mu   sync.Mutex // held while fd is used
-	fd   int        // -1: closed, or not parked yet
+	mu   sync.Mutex   // held while fd is used
+	tcp  *net.TCPConn // nil once it is parked
+	fd   int          // -1: closed, or not parked yet
 	cut  bool
 	out  []byte // what the kernel had no room for
 	torn error  // why nothing can be written any more
+	left int    // bytes that may be read in this turn
+	more bool   // and there were more
 }
+
+// MaxPending is how much is kept of what the kernel has no room for. Whoever writes
+// only while nothing is pending never comes near it.
+const MaxPending = 1 << 20
+
+// ErrPending is returned by Write when too much is pending.
+var ErrPending = errors.New("the other side does not read")
 
 // NewConn makes a connection of a TCP connection, which it owns from then on.
 func NewConn(tcp *net.TCPConn) *Conn {
@@ -41,7 +49,7 @@ func NewConn(tcp *net.TCPConn) *Conn {
 // Park takes the socket from Go's poller. Nothing may be under way on it. Deadlines
 // count no more.
 func (c *Conn) Park() error {
-	raw, err := c.tcp.SyscallConn()
+	raw, err := c.blocking().SyscallConn()
 	if err != nil {
 		return fmt.Errorf("park connection: %w", err)
 	}
@@ -55,10 +63,31 @@ func (c *Conn) Park() error {
 		closeFD(fd)
 		return fmt.Errorf("park connection: %w", net.ErrClosed)
 	}
-	c.fd, c.parked = fd, true
+	c.fd = fd
 	c.tcp.Close()
 	c.tcp = nil
 	return nil
+}
+
+// blocking is the connection until it is parked, then nil.
+func (c *Conn) blocking() *net.TCPConn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tcp
+}
+
+// Allow begins a turn in which n bytes may be read: then Read says [ErrWait].
+func (c *Conn) Allow(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left, c.more = n, false
+}
+
+// More tells whether Read has said so although there may be something.
+func (c *Conn) More() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.more
 }
 
 func (c *Conn) poll(p poller, token uint64) error {
@@ -72,22 +101,28 @@ func (c *Conn) poll(p poller, token uint64) error {
 
 // Read implements [net.Conn].
 func (c *Conn) Read(b []byte) (int, error) {
-	if !c.parked {
-		return c.tcp.Read(b)
+	if tcp := c.blocking(); tcp != nil {
+		return tcp.Read(b)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.fd < 0 {
+	switch {
+	case c.fd < 0:
 		return 0, net.ErrClosed
+	case c.left <= 0:
+		c.more = true
+		return 0, ErrWait
 	}
-	return readFD(c.fd, b)
+	n, err := readFD(c.fd, b)
+	c.left -= n
+	return n, err
 }
 
 // Write implements [net.Conn]. Once the connection is parked it takes everything,
-// or nothing with an error.
+// or nothing with an error, from which on every Write fails.
 func (c *Conn) Write(b []byte) (int, error) {
-	if !c.parked {
-		return c.tcp.Write(b)
+	if tcp := c.blocking(); tcp != nil {
+		return tcp.Write(b)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,9 +134,12 @@ func (c *Conn) Write(b []byte) (int, error) {
 	}
 	n := 0
 	if len(c.out) == 0 {
-		if n, c.torn = writeFD(c.fd, b); c.torn != nil {
-			return 0, c.torn
-		}
+		n, c.torn = writeFD(c.fd, b)
+	} else if len(c.out)+len(b) > MaxPending {
+		c.torn = ErrPending
+	}
+	if c.torn != nil {
+		return 0, c.torn
 	}
 	c.out = append(c.out, b[n:]...)
 	return len(b), nil
@@ -133,8 +171,8 @@ func (c *Conn) Pending() int {
 
 // CloseWrite tells the other side that nothing more comes.
 func (c *Conn) CloseWrite() error {
-	if !c.parked {
-		return c.tcp.CloseWrite()
+	if tcp := c.blocking(); tcp != nil {
+		return tcp.CloseWrite()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -144,8 +182,8 @@ func (c *Conn) CloseWrite() error {
 	return shutdownFD(c.fd, true)
 }
 
-// Cut ends the connection for both sides and leaves its socket open: whoever reads
-// or has turns learns of it. It may be called by anybody at any time.
+// Cut ends the connection for both sides and leaves a parked socket open: whoever
+// reads or has turns learns of it.
 func (c *Conn) Cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -155,6 +193,15 @@ func (c *Conn) Cut() {
 	} else if c.tcp != nil {
 		c.tcp.Close()
 	}
+}
+
+// Abort is Cut, and leaves nothing behind in the kernel if the connection is not
+// parked yet.
+func (c *Conn) Abort() {
+	if tcp := c.blocking(); tcp != nil {
+		_ = tcp.SetLinger(0)
+	}
+	c.Cut()
 }
 
 // Close implements [net.Conn].
@@ -175,22 +222,14 @@ func (c *Conn) Close() error {
 
 // LocalAddr implements [net.Conn]; it is nil once the connection is parked.
 func (c *Conn) LocalAddr() net.Addr {
-	if c.parked {
-		return nil
+	if tcp := c.blocking(); tcp != nil {
+		return tcp.LocalAddr()
 	}
-	return c.tcp.LocalAddr()
+	return nil
 }
 
 // RemoteAddr implements [net.Conn].
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
-
-// SetLinger is [net.TCPConn.SetLinger], until the connection is parked.
-func (c *Conn) SetLinger(seconds int) error {
-	if c.parked {
-		return nil
-	}
-	return c.tcp.SetLinger(seconds)
-}
 
 // SetDeadline implements [net.Conn], until the connection is parked.
 func (c *Conn) SetDeadline(t time.Time) error { return c.deadline((*net.TCPConn).SetDeadline, t) }
@@ -206,8 +245,8 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 }
 
 func (c *Conn) deadline(set func(*net.TCPConn, time.Time) error, t time.Time) error {
-	if c.parked {
-		return nil
+	if tcp := c.blocking(); tcp != nil {
+		return set(tcp, t)
 	}
-	return set(c.tcp, t)
+	return nil
 }

@@ -71,6 +71,7 @@ func (e *echo) Turn(Events) {
 		e.bad.Add(1)
 	}
 	defer e.busy.Add(-1)
+	e.c.Allow(1 << 30)
 	if err := e.c.Flush(); err != nil {
 		return
 	}
@@ -175,6 +176,7 @@ func TestHangUp(t *testing.T) {
 			c, theirs := pair(t)
 			over := make(chan error, 1)
 			add(l, c, turnFunc(func(Events) {
+				c.Allow(1)
 				if _, err := c.Read(make([]byte, 1)); !errors.Is(err, ErrWait) {
 					select {
 					case over <- err:
@@ -262,5 +264,60 @@ func TestWheel(t *testing.T) {
 		at := now.Add(time.Duration(1+draw.IntN(300_000)) * time.Millisecond)
 		w.set(s, at)
 		due[s] = at
+	}
+}
+
+// TestBounds reads no more than a turn may, and keeps no more than there is room for.
+func TestBounds(t *testing.T) {
+	c, theirs := pair(t)
+	_, err := theirs.Write(make([]byte, 100))
+	must(t, err)
+	buf := make([]byte, 60)
+	c.Allow(61)
+	for n := 0; n < 61; {
+		m, err := c.Read(buf[:min(60, 61-n)])
+		if n += m; err != nil && !errors.Is(err, ErrWait) {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.Read(buf); !errors.Is(err, ErrWait) || !c.More() {
+		t.Errorf("read beyond the turn: %v, more %v", err, c.More())
+	}
+	if c.Allow(1); c.More() {
+		t.Error("a new turn begins with more")
+	}
+	big := make([]byte, 64<<10)
+	for range 1000 {
+		if _, err = c.Write(big); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, ErrPending) || c.Pending() > MaxPending {
+		t.Errorf("%d bytes are kept for one who does not read: %v", c.Pending(), err)
+	}
+}
+
+// TestParkBesideDeadlines parks while others still set deadlines or cut.
+func TestParkBesideDeadlines(t *testing.T) {
+	for i := range 50 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		must(t, err)
+		theirs, err := net.Dial("tcp", l.Addr().String())
+		must(t, err)
+		ours, err := l.Accept()
+		must(t, err)
+		c := NewConn(ours.(*net.TCPConn))
+		var all sync.WaitGroup
+		all.Go(func() { c.SetReadDeadline(time.Unix(1, 0)) })
+		if i%2 == 0 {
+			all.Go(c.Abort)
+		}
+		if err := c.Park(); err != nil && !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+		all.Wait()
+		c.Close()
+		theirs.Close()
+		l.Close()
 	}
 }
