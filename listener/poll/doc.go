@@ -15,7 +15,11 @@
 // nothing on it blocks: Read returns an error that says it is temporary when there is
 // nothing to be read, which crypto/tls survives between records, and Write takes
 // everything: what the kernel has no room for is kept, and written by [Conn.Flush].
-// Whoever writes looks at [Conn.Pending] first.
+// Whoever writes looks at [Conn.Pending] first; beyond [MaxPending] Write fails.
+//
+// A turn begins with [Conn.Allow], which says how much may be read in it: beyond that
+// Read says that there is nothing, and [Conn.More] that there may be. Then the handler
+// calls itself, and others have their turns before it goes on.
 //
 // # Timers
 //
