@@ -98,7 +98,8 @@ func (s *spool[R]) run(ctx context.Context) error {
 		for i := range batch {
 			rows[i] = batch[i].row
 		}
-		if err := s.files.drop(ctx, s.pack(rows), batch[0].at, batch[len(batch)-1].at); err != nil {
+		from, to := span(batch)
+		if err := s.files.drop(ctx, s.pack(rows), from, to); err != nil {
 			return err
 		}
 		for i := range batch {
@@ -109,6 +110,21 @@ func (s *spool[R]) run(ctx context.Context) error {
 		s.free(batch)
 	}
 	return nil
+}
+
+// span is the time that rows are of. Sessions read the clock before they offer a
+// row, so rows may be a little out of order.
+func span[R any](batch []item[R]) (from, to time.Time) {
+	from, to = batch[0].at, batch[0].at
+	for _, it := range batch[1:] {
+		if it.at.Before(from) {
+			from = it.at
+		}
+		if it.at.After(to) {
+			to = it.at
+		}
+	}
+	return from, to
 }
 
 // await waits until there is a file to write; false means there will be none.

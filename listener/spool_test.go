@@ -64,6 +64,29 @@ func TestSpoolGathers(t *testing.T) {
 	})
 }
 
+// Rows of several sessions come a little out of order; their file is of all of them.
+func TestSpoolTellsTheTimeOfAllRows(t *testing.T) {
+	var spans [][2]time.Time
+	var start time.Time
+	spoolBubble(t, 3, 100, 1e6, func(s *spool[box.ResultRow], folder *spoolFolder) {
+		start = time.Now()
+		write := s.files.write
+		s.files.write = func(c box.Contents, from, to time.Time) error {
+			spans = append(spans, [2]time.Time{from, to})
+			return write(c, from, to)
+		}
+		for i, after := range []time.Duration{2, 3, 1} {
+			r := row(uint32(i+1), task.Delivered, nil)
+			r.at = start.Add(after)
+			s.offer(r)
+		}
+		synctest.Wait()
+	})
+	if len(spans) != 1 || !spans[0][0].Equal(start.Add(1)) || !spans[0][1].Equal(start.Add(3)) {
+		t.Errorf("rows of 2, 3 and 1 ns after %v are in files of %v", start, spans)
+	}
+}
+
 // What comes while a file is being written is the next file, which does not wait
 // again.
 func TestSpoolCommitsInGroups(t *testing.T) {

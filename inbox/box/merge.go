@@ -117,9 +117,14 @@ func (m *merger) flush() error {
 	}
 	name, path := m.path(m.next)
 	if len(group) > 1 || group[0].Name != name {
-		f := File{Name: name, Site: m.s.cfg.Site, From: group[0].From, To: group[len(group)-1].To, Contents: joined(group)}
-		if f.From.After(f.To) {
-			f.From = f.To
+		f := File{Name: name, Site: m.s.cfg.Site, From: group[0].From, To: group[0].To, Contents: joined(group)}
+		for _, g := range group[1:] {
+			if g.From.Before(f.From) {
+				f.From = g.From
+			}
+			if g.To.After(f.To) {
+				f.To = g.To
+			}
 		}
 		b, err := f.Append(nil, m.s.cfg.Key)
 		if err != nil {
