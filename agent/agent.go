@@ -26,6 +26,7 @@ type Agent struct {
 	actions map[string]action.Description
 	policy  policyStore
 	status  statusFileWriter
+	tickets tickets
 
 	// Run's goroutine owns these; while it waits for the end of a session, the one
 	// that looks for a better carrier may make the next.

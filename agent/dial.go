@@ -137,11 +137,13 @@ func (a *Agent) deviceTLS(address string) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	ring := a.id.keys.Load()
 	cfg := clientTLS(func(cs tls.ConnectionState) error {
 		return a.id.verifyServer(cs.PeerCertificates, host, a.now())
 	})
 	cfg.ServerName = host
 	shown := a.id.own.show()
+	cfg.ClientSessionCache = a.tickets.at(address, shown.Leaf, ring)
 	// Whatever authorities the server names: it also takes certificates of others.
 	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &shown, nil }
 	return cfg, nil

@@ -107,6 +107,14 @@
 // and when a task says so. It is dropped when the site has none any more, and 30
 // days after the person was seen last.
 //
+// # Tickets
+//
+// What listeners give it to come back with, TLS session tickets, the agent keeps in
+// memory, one of each of the last 32 addresses. All are forgotten when it shows another
+// certificate or has taken new keys of the site, so that both sides are checked anew,
+// and when a connection came about and was not wanted by one of both; a network that
+// fails is no reason, but of connections that just end every third is.
+//
 // # Listeners
 //
 // Policy says where listeners are, the best first; what joining brought is tried

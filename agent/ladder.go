@@ -140,6 +140,7 @@ func (a *Agent) serve(ctx context.Context, w way, why string) ending {
 	if err != nil {
 		a.id.own.refused()
 		if said == nil {
+			a.tickets.failed(err)
 			a.cfg.Log.Debug("connect", "listener", w.address, "carrier", w.carrier, "err", err)
 		}
 		return ending{err: fmt.Errorf("connect to %s: %w", w.address, err), cause: err, close: said}

@@ -429,7 +429,7 @@ func TestExpiredCertificateIsRenewed(t *testing.T) {
 		cfg := s.config()
 		cfg.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 			if address == "listener.test:10443" {
-				ours, theirs := net.Pipe()
+				ours, theirs := buffered()
 				web <- theirs
 				return ours, nil
 			}

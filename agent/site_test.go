@@ -14,6 +14,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/url"
@@ -45,6 +46,7 @@ type site struct {
 
 	conns chan net.Conn // the listener's ends
 	wait  time.Duration // for an agent to come
+	port  *tls.Config   // that all connections share, so that sessions can be resumed; nil: each has its own
 }
 
 func newSite(t testing.TB, skew time.Duration) *site {
@@ -128,13 +130,72 @@ func (s *site) device(listeners ...string) string {
 
 // dial is the [Config.Dial] of agents of this site.
 func (s *site) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	ours, theirs := net.Pipe()
+	ours, theirs := buffered()
 	select {
 	case s.conns <- theirs:
 		return ours, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// eager is an end of a pipe that has a buffer for what it writes, as sockets have:
+// a listener writes a ticket while the agent writes its sign-in.
+type eager struct {
+	net.Conn
+	mu      sync.Mutex
+	queue   []byte
+	writing bool // pump runs
+	closed  bool
+}
+
+// buffered is a pipe; theirs has the buffer.
+func buffered() (ours, theirs net.Conn) {
+	ours, far := net.Pipe()
+	return ours, &eager{Conn: far}
+}
+
+func (e *eager) Write(p []byte) (int, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return 0, io.ErrClosedPipe
+	}
+	e.queue = append(e.queue, p...)
+	if !e.writing {
+		e.writing = true
+		go e.pump()
+	}
+	return len(p), nil
+}
+
+func (e *eager) pump() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for len(e.queue) > 0 {
+		next := e.queue
+		e.queue = nil
+		e.mu.Unlock()
+		_, err := e.Conn.Write(next)
+		e.mu.Lock()
+		if err != nil {
+			e.closed = true
+			break
+		}
+	}
+	if e.writing = false; e.closed {
+		e.Conn.Close()
+	}
+}
+
+// Close is at once if the other side has read everything, and soon else.
+func (e *eager) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed = true; e.writing {
+		return e.Conn.SetWriteDeadline(time.Now().Add(time.Second))
+	}
+	return e.Conn.Close()
 }
 
 func (s *site) beacon(nonce [16]byte) []byte {
@@ -214,8 +275,12 @@ func (s *site) serve(c net.Conn, cert tls.Certificate) *peer {
 func (s *site) handshake(c net.Conn, cert tls.Certificate) (*peer, error) {
 	pool := x509.NewCertPool()
 	pool.AddCert(s.ca)
-	conn := tls.Server(c, &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert},
-		NextProtos: []string{wire.ALPN}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, Time: s.now})
+	port := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert},
+		NextProtos: []string{wire.ALPN}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, Time: s.now}
+	if s.port != nil {
+		port = s.port
+	}
+	conn := tls.Server(c, port)
 	if err := conn.Handshake(); err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/bugle-fleet/bugle/listener/poll"
@@ -22,8 +23,10 @@ import (
 // addressOf is what strangers are counted by: an IPv4 address, or an IPv6
 // network of 64 bits, for one machine has as many addresses in it as it likes.
 func addressOf(a net.Addr) string {
-	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil {
+	var ap netip.AddrPort
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		ap = tcp.AddrPort()
+	} else if ap, _ = netip.ParseAddrPort(a.String()); !ap.IsValid() {
 		return a.String()
 	}
 	ip := ap.Addr().Unmap().WithZone("")
@@ -37,61 +40,88 @@ func addressOf(a net.Addr) string {
 	return p.String()
 }
 
-const maxAcceptBackOff = time.Second
-
 // accept takes connections until ctx ends. It returns an error only if the
 // listening socket is gone before that.
-func (l *Listener) accept(ctx context.Context, socket net.Listener, admit func(context.Context, net.Conn)) error {
-	wait := 5 * time.Millisecond
+func (l *Listener) accept(ctx context.Context, socket net.Listener, admit func(net.Conn)) error {
+	var short shortage
+	defer short.end()
 	for {
 		conn, err := socket.Accept()
-		if err == nil {
-			wait = 5 * time.Millisecond
-			admit(ctx, conn)
-			continue
-		}
-		if ctx.Err() != nil {
+		switch {
+		case err == nil:
+			short.over()
+			admit(conn)
+		case ctx.Err() != nil:
 			return nil
-		}
-		if errors.Is(err, net.ErrClosed) {
+		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("accept agents: %w", err)
+		default:
+			if conn := l.acceptFailed(ctx, &short, socket, err); conn != nil {
+				admit(conn)
+			}
 		}
-		l.cfg.Log.Warn("accept agents", "listener", l.cfg.Name, "err", err, "wait", wait)
-		sleep(ctx, wait)
-		wait = min(2*wait, maxAcceptBackOff)
 	}
 }
 
-// admit serves a connection unless there are too many, of all or of its address.
-func (l *Listener) admit(ctx context.Context, raw net.Conn) {
-	if tcp, ok := raw.(*net.TCPConn); ok && l.loop != nil {
+// serveTCP accepts agents until ctx ends.
+func (l *Listener) serveTCP(ctx context.Context, socket net.Listener) error {
+	defer l.lobby.close()
+	serve := func(v *visitor) {
+		l.count.connections.Add(1)
+		l.sessions.Add(1)
+		go l.attendTo(ctx, v)
+	}
+	return l.accept(ctx, socket, func(raw net.Conn) { l.admit(raw, serve) })
+}
+
+// admit lets a connection in unless there are too many.
+func (l *Listener) admit(raw net.Conn, serve func(*visitor)) {
+	if l.shed(raw, l.lobby) {
+		return
+	}
+	tcp, _ := raw.(*net.TCPConn)
+	if tcp != nil && l.loop != nil {
 		raw = poll.NewConn(tcp)
 	}
 	v := newVisitor(raw, l.turns)
-	if most := l.cfg.Limits.Sessions + l.cfg.Limits.Handshakes; l.count.connections.Load() >= int64(most) {
+	v.socket = tcp
+	if most := l.cfg.Limits.Sessions + l.cfg.Limits.Handshakes; int(l.count.connections.Load())+l.lobby.waits() >= most {
 		raw.Close()
 		l.refuse("listener", v.address, "too many connections")
 		return
 	}
-	if !l.letIn(ctx, v, l.lobby) {
-		return
-	}
-	l.count.connections.Add(1)
-	l.sessions.Add(1)
+	l.letIn(v, l.lobby, serve)
+}
+
+// attendTo serves a connection that has a place in the lobby, to its end or until
+// its session is parked.
+func (l *Listener) attendTo(ctx context.Context, v *visitor) {
 	closed := func() {
 		l.count.connections.Add(-1)
 		l.sessions.Done()
 	}
-	go func() {
-		if !l.serve(ctx, v, closed) {
-			raw.Close()
-			closed()
-		}
-	}()
+	if !l.pays(v) || !l.serve(ctx, v, closed) {
+		l.lobby.leave(v)
+		v.Close()
+		closed()
+	}
 }
 
-// letIn lets v into a lobby, or hangs up. Nothing can be said before TLS.
-func (l *Listener) letIn(ctx context.Context, v *visitor, into *lobby) bool {
+// letIn hands v to a lobby, or hangs up. Nothing can be said before TLS.
+func (l *Listener) letIn(v *visitor, into *lobby, serve func(*visitor)) {
+	if !l.budgets.has(v.address, time.Now()) {
+		if !l.pays(v) {
+			return
+		}
+		l.budgets.give(v.address, time.Now()) // somebody gave back meanwhile
+	}
+	v.pace = &l.pace
+	into.enter(v, serve)
+}
+
+// pays takes v's connection off the budget of its address; false means that it has
+// nothing left, and that v is closed.
+func (l *Listener) pays(v *visitor) bool {
 	ok, fresh := l.budgets.take(v.address, time.Now())
 	if fresh {
 		l.cfg.Log.Warn("address connects again and again and nobody signs in", "listener", l.cfg.Name, "address", v.address)
@@ -101,23 +131,25 @@ func (l *Listener) letIn(ctx context.Context, v *visitor, into *lobby) bool {
 		v.reset()
 		l.count.slowed.Add(1)
 		l.refuse("listener", v.address, "connects again and again and does not sign in")
-		return false
 	}
-	if into.enter(ctx, v) {
-		return true
+	return ok
+}
+
+// overflows notes that v cannot be served soon.
+func (l *Listener) overflows(v *visitor) {
+	if l.count.overflowed.Add(1)%100 == 1 {
+		l.cfg.Log.Warn(tooMany, "listener", l.cfg.Name, "waiting", l.lobby.waits()+l.webLobby.waits(), "handshake", l.pace.mean())
 	}
-	v.Close()
-	l.budgets.give(v.address, time.Now())
-	if ctx.Err() == nil {
-		l.refuse("listener", v.address, tooManyOfAddress)
-	}
-	return false
+	l.status.message(msgOverflow, 0, fmt.Sprintf("%s: within %s", tooMany, mostWait))
+	l.refuse("listener", v.address, tooMany)
 }
 
 // cutSlow notes that v had to go.
 func (l *Listener) cutSlow(v *visitor) {
 	l.count.cutSlow.Add(1)
-	l.budgets.punish(v.address, time.Now())
+	if !v.spoke() {
+		l.budgets.punish(v.address, time.Now())
+	}
 	l.refuse("listener", v.address, tooSlow)
 }
 
@@ -125,17 +157,18 @@ func (l *Listener) cutSlow(v *visitor) {
 // parked: then it is true, and closed is called at the end. The connection is in
 // the lobby until its first message.
 func (l *Listener) serve(ctx context.Context, v *visitor, closed func()) (isParked bool) {
-	leave := func() { l.lobby.leave(v) }
+	leave := func() bool { return l.lobby.leave(v) }
 	defer leave()
-	conn, err := l.shake(ctx, v, l.tls)
-	var id wire.Identity
-	if err == nil {
-		id, err = wire.IdentityOf(conn.ConnectionState().PeerCertificates[0])
-	}
+	conn, id, err := l.meet(ctx, v)
 	if err != nil {
 		l.shakeFailed(v, err)
 		return false
 	}
+	defer func() {
+		if !isParked {
+			forget(conn)
+		}
+	}()
 	if !l.signIns.allow(strconv.FormatUint(uint64(id.Device), 10), time.Now()) {
 		l.count.tooOften.Add(1)
 		l.refuse("listener", v.address, errOften.Error())
@@ -154,7 +187,8 @@ func (l *Listener) serve(ctx context.Context, v *visitor, closed func()) (isPark
 	if s == nil {
 		return false
 	}
-	if err := l.park(s.driver.(*parked), r); err != nil {
+	err = l.park(s.driver.(*parked), r)
+	if giveBack(r); err != nil {
 		l.cfg.Log.Warn("session cannot be parked", "device", s.device, "err", err)
 		s.end(reasonClosed, nil)
 		return false
@@ -187,22 +221,36 @@ type connection interface {
 
 // converse serves a connection whose device is known, with goroutines of its own.
 // Raw is what is closed to cut it, without any goodbye that could take time.
-func (l *Listener) converse(ctx context.Context, conn connection, raw net.Conn, carrier uint8, id wire.Identity, address string, leave func()) {
+func (l *Listener) converse(ctx context.Context, conn connection, raw net.Conn, carrier uint8, id wire.Identity, address string, leave func() bool) {
 	s, r := l.greet(ctx, conn, raw, carrier, id, address, leave, func(s *session) { attend(s, raw) })
 	if s != nil {
 		s.driver.(*attended).run(r)
 	}
 }
 
+// readers are lent to those who sign in, until their session is parked.
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBuffer) }}
+
+func giveBack(r *bufio.Reader) {
+	r.Reset(nil)
+	readers.Put(r)
+}
+
 // greet signs a device in; nil means that it is turned away. Drive gives the
-// session its driver. What comes next is read from r.
-func (l *Listener) greet(ctx context.Context, conn connection, raw net.Conn, carrier uint8, id wire.Identity, address string, leave func(), drive func(*session)) (*session, *bufio.Reader) {
-	r := bufio.NewReaderSize(conn, readBuffer)
+// session its driver. Leave gives up its place; if it had to go just now, it is not
+// signed in, for its connection is being cut. What comes next is read from r.
+func (l *Listener) greet(ctx context.Context, conn connection, raw net.Conn, carrier uint8, id wire.Identity, address string, leave func() bool, drive func(*session)) (*session, *bufio.Reader) {
+	r := readers.Get().(*bufio.Reader)
+	r.Reset(conn)
 	first, err := l.firstMessage(ctx, conn, r)
-	leave()
+	if !leave() {
+		giveBack(r)
+		return nil, nil
+	}
 	if err != nil {
 		l.refuse("listener", address, "no sign-in after the handshake")
 		l.dismiss(conn, r, &wire.Close{Code: wire.Protocol, Reason: err.Error()})
+		giveBack(r)
 		return nil, nil
 	}
 	s := newSession(l, conn, carrier, id.Device, address)
@@ -210,11 +258,12 @@ func (l *Listener) greet(ctx context.Context, conn connection, raw net.Conn, car
 	no := l.signIn(ctx, s, first)
 	if v, ok := raw.(*visitor); ok && (no == nil || no.Code == wire.Overloaded || no.Code == wire.GoingAway) {
 		v.know()
-		l.budgets.give(address, time.Now())
+		l.budgets.reward(address, time.Now())
 	}
 	if no != nil {
 		l.refuse("listener", address, no.Reason)
 		l.dismiss(conn, r, no)
+		giveBack(r)
 		return nil, nil
 	}
 	return s, r
@@ -249,34 +298,6 @@ type visiting interface {
 	shook()
 }
 
-// tlsConfig admits devices of the site that speak the protocol.
-func tlsConfig(cfg *Config) *tls.Config {
-	return withClientCAs(cfg.ClientCAs, &tls.Config{
-		MinVersion:     tls.VersionTLS13,
-		GetCertificate: cfg.Certificate,
-		ClientAuth:     tls.RequireAndVerifyClientCert,
-		NextProtos:     []string{wire.ALPN},
-		VerifyConnection: func(cs tls.ConnectionState) error {
-			if cs.NegotiatedProtocol != wire.ALPN {
-				return errProtocolName
-			}
-			id, err := wire.IdentityOf(cs.PeerCertificates[0])
-			if err != nil {
-				return err
-			}
-			if id.Site != cfg.Site {
-				return errOtherSite
-			}
-			return nil
-		},
-	})
-}
-
-var (
-	errProtocolName = errors.New("connection does not name the protocol " + wire.ALPN)
-	errOtherSite    = errors.New("certificate is of another site")
-)
-
 // refusedBecause puts a failed handshake into few words, so that it can be
 // counted; it is empty for a connection that just ended, such as a load
 // balancer's probe, and when the listener stops.
@@ -309,7 +330,7 @@ func refusedBecause(err error) string {
 
 func (l *Listener) firstMessage(ctx context.Context, conn connection, r *bufio.Reader) (*wire.SignIn, error) {
 	wait := l.times.signIn
-	if _, tcp := conn.(*tls.Conn); !tcp {
+	if !isOverTCP(conn) {
 		wait *= 3 // through a proxy a round trip can be several
 	}
 	conn.SetDeadline(time.Now().Add(wait))
@@ -342,7 +363,7 @@ func (l *Listener) signIn(ctx context.Context, s *session, in *wire.SignIn) *wir
 		return overloaded("the site's time is not known here")
 	}
 	s.welcome(&wire.Welcome{Version: wire.Version, History: l.cfg.History, Listener: l.cfg.Name,
-		KeepAlive: l.cfg.KeepAlive, Beacon: beacon, Spread: l.cfg.Spread})
+		KeepAlive: l.cfg.KeepAlive, Beacon: beacon, Spread: l.spread()})
 	now := time.Now()
 	old, cancels, err := l.table.signIn(s.device, s, in, l.cfg.Limits.Sessions, now, func() {
 		l.presence.set(s.device, true, reasonSignedIn, s.carrier, now)
@@ -351,6 +372,7 @@ func (l *Listener) signIn(ctx context.Context, s *session, in *wire.SignIn) *wir
 		return l.turnAway(err)
 	}
 	l.count.signIns.Add(1)
+	l.here()
 	for _, f := range cancels {
 		s.frame(f)
 		l.count.cancels.Add(1)

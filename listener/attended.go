@@ -40,6 +40,16 @@ func (a *attended) over(cut bool) {
 	}
 }
 
+func (a *attended) put(b []byte) error {
+	a.mu.Lock()
+	if !a.ended {
+		a.conn.SetWriteDeadline(time.Now().Add(a.l.times.write))
+	}
+	a.mu.Unlock()
+	_, err := a.conn.Write(b)
+	return err
+}
+
 // run serves the session until it has ended and its connection is closed.
 func (a *attended) run(r *bufio.Reader) {
 	a.mu.Lock()
@@ -106,7 +116,9 @@ func (a *attended) pace() bool {
 	if a.hasEnded() {
 		return false
 	}
-	wait := a.rate.Reserve().Delay()
+	now := time.Now()
+	wait := a.wait(now)
+	a.count(now)
 	if wait <= 0 {
 		return true
 	}

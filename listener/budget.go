@@ -68,12 +68,26 @@ func (b *budgets) take(address string, now time.Time) (ok, fresh bool) {
 	return true, fresh
 }
 
+// has tells whether take would take.
+func (b *budgets) has(address string, now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.spare.grow(now, spareRate, spareRate)
+	return b.find(address, now).left >= 1 || b.spare.left >= 1
+}
+
 // give gives back what one connection took.
-func (b *budgets) give(address string, now time.Time) {
+func (b *budgets) give(address string, now time.Time) { b.add(address, now, 1) }
+
+// reward gives back what one connection took, and makes up for one that broke off: of
+// a crowd that comes in spite of a bad network some do.
+func (b *budgets) reward(address string, now time.Time) { b.add(address, now, 1+misbehaved) }
+
+func (b *budgets) add(address string, now time.Time, n float64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	a := b.find(address, now)
-	a.left = min(b.burst, a.left+1)
+	a.left = min(b.burst, a.left+n)
 }
 
 // punish takes for misbehaviour. What an address owes at most is over in burst/every.

@@ -1,10 +1,12 @@
 package listener
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -69,6 +71,13 @@ type Config struct {
 	// port, if it is one of the site that may. It is no stranger then. Nil knows none.
 	Outpost func(chain []*x509.Certificate) (name string, ok bool)
 
+	// Curves are the key exchanges that are taken, nil: those of crypto/tls. Its first
+	// choice withstands quantum computers and costs more, see BenchmarkSignIn.
+	Curves []tls.CurveID
+
+	// Park is what is kept of the TLS connection of a parked session; default [ParkTLS].
+	Park Park
+
 	// KeepAlive is how often an agent must be heard whose policy does not say.
 	// Default 15 minutes.
 	KeepAlive time.Duration
@@ -87,9 +96,13 @@ type Config struct {
 	// results wait for company; they do not wait longer than a 25th of it unless
 	// the disk is slower. Default 250 ms.
 	Flush time.Duration
-	// Spread is the time over which agents are told to spread a reconnect.
-	// Default 5 s.
+	// Spread is the least time over which agents are told to spread a reconnect; it is
+	// more if so many could not sign in within it, by what a handshake was found to
+	// cost. Default 5 s.
 	Spread time.Duration
+	// Agents returns how many agents there are that may come to this listener. Those
+	// that were here at once count in any case, and alone if it is nil.
+	Agents func() int
 	// Grace is how long a stop waits for Drop. Default 10 s.
 	Grace time.Duration
 
@@ -173,10 +186,14 @@ func (c Config) check() error {
 	case c.Drop == nil || c.Feed == nil || c.Beacon == nil || c.Policy == nil:
 		return errors.New("configure listener: drop, feed, beacon and policy must be set")
 	}
+	if err := cmp.Or(c.Park, ParkTLS).Check(); err != nil {
+		return fmt.Errorf("configure listener: park: %w", err)
+	}
 	return nil
 }
 
 func (c Config) withDefaults() Config {
+	c.Park = cmp.Or(c.Park, ParkTLS)
 	orDefault(&c.KeepAlive, 15*time.Minute)
 	orDefault(&c.SnapshotEvery, 5*time.Minute)
 	orDefault(&c.SnapshotMost, 12*c.SnapshotEvery)

@@ -61,7 +61,8 @@
 //     ticket as without one.
 //   - An agent that does not read, or floods, costs only itself: its queue is
 //     bounded (4,096 frames, 2 MiB), a write takes 10 s at most, and what it may
-//     send in a second is capped.
+//     send in a second is capped. In a parked session each KiB that is read beyond
+//     messages counts as one: of TLS records that hold little, of changes of keys.
 //   - A stop is in the order that [Listener.Serve] tells.
 //
 // # What a session costs
@@ -69,27 +70,62 @@
 // A session over TCP is parked once it has begun (package poll): it has no
 // goroutine, and buffers only while something is read or written. What is left is
 // the state of crypto/tls, the device's certificate and some 600 bytes of our own.
-// 32 workers give sessions their turns, in each of which at most 64 messages are
-// handled; a session that sends too fast, or for which there is no room, is not
-// read for a while. Policies and beacons, for which the site may have to be asked,
-// are fetched aside; their session is read on when they are there. Time-outs come up
-// to 250 ms late. Over HTTPS, and where the
-// system has neither epoll nor kqueue, a session has two goroutines.
+// Workers, as many as processors and up to 32 while turns take long, give sessions their
+// turns, in each of which at most 64 messages are handled. Turns come in order: a push
+// goes out before its answers are read. A session that sends too fast, or for which
+// there is no room, is not read for a while. Policies and beacons, for which the site
+// may have to be asked, are fetched aside; their session is read on when they are there.
+// Time-outs come up to 250 ms late. Over HTTPS, and where the system has neither epoll
+// nor kqueue, a session has two goroutines.
+//
+// The results of a file are acknowledged together: what they say to one agent is written
+// at once. When a storm of sign-ins is over, its memory is given back to the system.
+//
+// With [ParkKeys] two keys and two counters take the place of the state of crypto/tls
+// and of the certificate (package tlsrecord, which says what that relies on). An agent
+// that asks for other keys in the middle of a session (KeyUpdate), and one that has
+// sent or got 2^24 records, is closed and signs in anew. Where it is not possible the
+// state of crypto/tls is kept; that is logged once.
+//
+// An agent that breaks TLS itself gets an alert, and is told of as one that breaks the
+// protocol.
 //
 // # Who is let in
 //
 // TLS 1.3, the protocol's ALPN name, and a certificate of the site that names a
-// device ([wire.IdentityOf]); which CAs vouch for it is asked at every handshake,
-// and a resumed session is checked like a new one. Refused connections are counted
-// per minute, address and reason, and said in the status file.
+// device ([wire.IdentityOf]); which CAs vouch for it is asked at every handshake.
+// Refused connections are counted per minute, address and reason, and said in the
+// status file.
+//
+// That an agent has the key of its certificate is proved in every full handshake. That
+// a CA of the site vouches for the certificate is verified once: the listener
+// remembers a hash of it and from when until when all of the chain is valid, for twice
+// as many certificates as there may be sessions, until the CAs change. Only what a CA
+// signed directly is remembered, for that is the same whatever else is shown.
+//
+// Who was here gets a TLS session ticket, one in each handshake, which is good for 24
+// hours at the port that gave it; it holds the certificate, encrypted (some 100 bytes
+// more). Its keys are in memory alone: after a restart agents shake hands in full, as
+// in the first storm. A ticket is worth what its certificate is worth when it is shown:
+// a resumed session is checked like a new one, against the CAs of that moment, the end
+// of the certificate, the site and the blocks.
 //
 // What strangers cost is bounded, on both ports alike, and falls on them. An address
 // is one of IPv4, or an IPv6 network of 64 bits.
 //
-//   - A lobby holds as many as [Limits] allow, in all and of one address. If it is
-//     full, whoever has kept the listener waiting the longest, for more than a
-//     second, is cut; if none has, a new one waits in the backlog, or is refused if
-//     there are too many of its address.
+//   - A lobby has places for as many as [Limits] allow, in all and of one address. Who
+//     finds none waits, in a line of its address, and the lines are served in turn: a
+//     fleet that comes back at once is served to the last, also behind one address, and
+//     a crowd keeps nobody else waiting for more than its turn. If somebody wants a
+//     place, whoever has one and has kept the listener waiting the longest, for more
+//     than a second, or three once it has begun to shake hands, is cut. As many may wait as can be served in 8 seconds, by what a
+//     handshake was found to cost (but 64, and no more than Limits.Sessions): beyond
+//     that the last of the longest line is reset, for it would give up before its turn,
+//     and comes again as agents do.
+//   - The last descriptors of the process, a 16th or 256 if that is less, are for who is
+//     signed in, for files and for administrators. Newcomers that would take them are
+//     reset, and so are those for whom there is none at all, instead of being left to
+//     wait; when there are descriptors again, newcomers are served again.
 //   - Handshakes are computed by half of the processors at most, none while its peer
 //     is waited for. The rest is there for who is signed in.
 //   - Each address has a budget of connections that end without it being known whose
@@ -101,10 +137,17 @@
 //     address owes is bounded: with the defaults it is over within half a minute.
 //   - In a handshake 64 KiB may be sent, over HTTPS 1 MiB by who is not known. A frame
 //     takes memory as it comes, not as it claims.
+//   - Who shakes hands over HTTPS, and whose first request does not come in time, is
+//     counted as refused.
 //   - A device signs in over TCP 10 times at once and once more each second; then it is
 //     told to come later. It gets 30 policies at once and one more each second; then
 //     they come later. Over HTTPS it connects 60 times at once and twice more each
 //     second; then, or if it is blocked, its address pays as for a stranger.
+//
+// What a handshake costs is measured (a moving mean of the time that one computes), and
+// agents are told by it over how long to spread a reconnect: so many agents as there
+// may be ([Config].Agents, or as were here at once) divided by the sign-ins a second
+// that this machine can do, at least Config.Spread and 5 minutes at most.
 //
 // Who is refused is told so and when to come back once TLS stands: by close
 // (overloaded), or by 429 or 503 and Retry-After. Before that nothing can be said.
@@ -146,4 +189,6 @@
 //	3011 error    certificates cannot be renewed now (the cause)
 //	3012 warning  an agent asks for a new certificate again and again
 //	3013 warning  an address connects again and again and nobody signs in
+//	3014 warning  more agents come than can be served before they give up
+//	3015 error    the process has no file descriptors left for newcomers (how many there are)
 package listener

@@ -3,7 +3,6 @@ package listener
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"net/http"
 	"strconv"
 	"strings"
@@ -180,7 +179,7 @@ func (l *Listener) identify(state *tls.ConnectionState) (wire.Identity, *JoinRef
 	if state == nil || len(state.PeerCertificates) == 0 {
 		return wire.Identity{}, unknown("no certificate")
 	}
-	if !vouched(state, l.cfg.ClientCAs()) {
+	if l.verified.check(state.PeerCertificates[:1], time.Now()) != nil { // the port also takes one that has ended
 		return wire.Identity{}, unknown("certificate is not valid here")
 	}
 	id, err := wire.IdentityOf(state.PeerCertificates[0])
@@ -191,17 +190,6 @@ func (l *Listener) identify(state *tls.ConnectionState) (wire.Identity, *JoinRef
 		return id, unknown(errOtherSite.Error())
 	}
 	return id, nil
-}
-
-// vouched tells whether a handshake has verified the client's certificate, or
-// one of cas vouches for it now: the port also takes certificates that have
-// expired, which are good for nothing here.
-func vouched(state *tls.ConnectionState, cas *x509.CertPool) bool {
-	if len(state.VerifiedChains) > 0 {
-		return true
-	}
-	_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: cas, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
-	return err == nil
 }
 
 // A beginning is a session that has a place and no connection yet.
@@ -251,7 +239,7 @@ func (b *beginning) begin(conn carrier.Conn, by uint8) bool {
 			defer b.l.count.connections.Add(-1)
 			defer b.abandon()
 			defer conn.Close()
-			b.l.converse(ctx, conn, conn, by, b.id, b.address, b.leave)
+			b.l.converse(ctx, conn, conn, by, b.id, b.address, func() bool { b.leave(); return true })
 		})
 	}
 	f.mu.Unlock()

@@ -138,12 +138,16 @@ func (c *crowd) join(t *testing.T, b *bench, device uint32) {
 // BenchmarkIdleSession measures what one session costs its listener while nothing
 // happens; the agents are in another process.
 func BenchmarkIdleSession(b *testing.B) {
-	for i := -1; i < len(fallbacks); i++ {
-		name := "tcp"
-		if i >= 0 {
-			name = strings.ReplaceAll(fallbacks[i].name, " ", "-")
-		}
-		b.Run(name, func(b *testing.B) {
+	for _, park := range []Park{ParkTLS, ParkKeys} {
+		b.Run("tcp-"+string(park), func(b *testing.B) {
+			withPark(b, park)
+			for b.Loop() {
+				measureCrowd(b, -1)
+			}
+		})
+	}
+	for i := range fallbacks {
+		b.Run(strings.ReplaceAll(fallbacks[i].name, " ", "-"), func(b *testing.B) {
 			for b.Loop() {
 				measureCrowd(b, i)
 			}

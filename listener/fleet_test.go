@@ -321,7 +321,7 @@ func newBenchOn(t testing.TB, tcp, https net.Listener, dial func() (net.Conn, er
 	t.Helper()
 	b := &bench{t: t, pki: newPKI(t), feed: make(script), box: &spoolFolder{changed: make(chan struct{})}, dial: dial}
 	cfg := Config{Site: "P01", Name: "BENCH", Epoch: 1, Version: "test", Certificate: always(b.pki.server), ClientCAs: b.pki.clientCAs,
-		Drop: b.box.drop, Feed: b.feed, Log: quiet(),
+		Drop: b.box.drop, Feed: b.feed, Log: quiet(), Park: benchPark,
 		Beacon: func(nonce [16]byte) ([]byte, error) {
 			return (&task.Beacon{Site: "P01", Time: time.Now(), Nonce: nonce}).Sign(b.pki.task), nil
 		},

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bugle-fleet/bugle/listener/wire"
@@ -31,7 +32,7 @@ func (l *Listener) serveHTTPS(stop func(), https net.Listener) (end func() error
 		return func() error { return nil }
 	}
 	srv := &http.Server{
-		Handler:           l.Handler(),
+		Handler:           excusing(l.Handler()),
 		ReadHeaderTimeout: l.times.handshake,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      30 * time.Second,
@@ -77,9 +78,16 @@ type gate struct {
 }
 
 func newGate(l *Listener, socket net.Listener) *gate {
-	g := &gate{Listener: socket, l: l, config: httpsConfig(&l.cfg), ready: make(chan net.Conn), failed: make(chan error, 1)}
+	g := &gate{Listener: socket, l: l, config: httpsConfig(&l.cfg, l.verified), ready: make(chan net.Conn), failed: make(chan error, 1)}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
-	go func() { g.failed <- l.accept(g.ctx, socket, g.admit) }()
+	admit := func(raw net.Conn) {
+		if !l.shed(raw, l.webLobby) {
+			v := newVisitor(raw, l.turns)
+			v.socket, _ = raw.(*net.TCPConn)
+			l.letIn(v, l.webLobby, g.serve)
+		}
+	}
+	go func() { g.failed <- l.accept(g.ctx, socket, admit) }()
 	return g
 }
 
@@ -97,18 +105,25 @@ func (g *gate) Accept() (net.Conn, error) {
 // Close implements [net.Listener].
 func (g *gate) Close() error {
 	g.cancel()
+	g.l.webLobby.close()
 	return g.Listener.Close()
 }
 
-func (g *gate) admit(ctx context.Context, raw net.Conn) {
-	v := newVisitor(raw, g.l.turns)
-	if !g.l.letIn(ctx, v, g.l.webLobby) {
-		return
-	}
-	c := &counted{visitor: v, release: func() { g.l.webLobby.leave(v) }}
+func (g *gate) serve(v *visitor) {
 	g.under.Go(func() {
-		conn, err := g.l.shake(ctx, c, g.config)
+		c := &counted{visitor: v}
+		c.release = func() {
+			if g.l.webLobby.leave(v) && c.closed && !c.excused.Load() && v.keptWaiting(time.Now()) >= g.l.times.handshake/2 {
+				g.l.refuse("listener", v.address, noRequest)
+			}
+		}
+		if !g.l.pays(v) {
+			c.Close()
+			return
+		}
+		conn, err := g.l.shake(g.ctx, c, g.config)
 		if err != nil {
+			c.excused.Store(true)
 			g.l.shakeFailed(v, err)
 			answerPlain(err)
 			c.Close()
@@ -118,7 +133,7 @@ func (g *gate) admit(ctx context.Context, raw net.Conn) {
 		c.SetDeadline(time.Time{})
 		select {
 		case g.ready <- conn:
-		case <-ctx.Done():
+		case <-g.ctx.Done():
 			c.Close()
 		}
 	})
@@ -167,6 +182,7 @@ func (l *Listener) moveDevice(c *counted, id wire.Identity) bool {
 // whose it is, and gives its place back when it is closed.
 type counted struct {
 	*visitor
+	excused atomic.Bool // a request has come, or it was said why none will
 
 	mu      sync.Mutex
 	moved   bool           // it has a place among those of devices, or of listeners
@@ -228,6 +244,18 @@ func awaited(r *http.Request) (done func()) {
 }
 
 type connectionKey struct{}
+
+const noRequest = "no request after the handshake"
+
+// excusing notes that a request has come.
+func excusing(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c, ok := r.Context().Value(connectionKey{}).(*counted); ok {
+			c.excused.Store(true)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
 
 // withConnection lets a request find its connection.
 func withConnection(ctx context.Context, c net.Conn) context.Context {

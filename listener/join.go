@@ -2,7 +2,6 @@ package listener
 
 import (
 	"cmp"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,8 +11,6 @@ import (
 	"net/netip"
 	"sync"
 	"time"
-
-	"golang.org/x/time/rate"
 
 	"github.com/bugle-fleet/bugle/listener/wire"
 	"github.com/bugle-fleet/bugle/listener/wire/carrier"
@@ -146,14 +143,15 @@ type joins struct {
 	most  int // addresses; 0 is maxJoinAddresses
 
 	mu        sync.Mutex
-	addresses map[string]*rate.Limiter
+	since     time.Time // of the pacers
+	addresses map[string]pacer
 }
 
 func (j *joins) allow(address string, now time.Time) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	lim := j.addresses[address]
-	if lim == nil {
+	p, known := j.addresses[address]
+	if !known {
 		most := cmp.Or(j.most, maxJoinAddresses)
 		if len(j.addresses) >= most {
 			j.forget(now)
@@ -162,33 +160,23 @@ func (j *joins) allow(address string, now time.Time) bool {
 			return false
 		}
 		if j.addresses == nil {
-			j.addresses = make(map[string]*rate.Limiter)
+			j.addresses, j.since = make(map[string]pacer), now
 		}
-		lim = rate.NewLimiter(rate.Limit(j.every), j.burst)
-		j.addresses[address] = lim
 	}
-	return lim.AllowN(now, 1)
+	ok := p.wait(now.Sub(j.since), apart(j.every), j.burst) == 0
+	if ok {
+		p = p.after(now.Sub(j.since), apart(j.every))
+	}
+	j.addresses[address] = p
+	return ok
 }
 
 // forget drops the addresses that have been quiet for so long that they may do
 // all that a new one may.
 func (j *joins) forget(now time.Time) {
-	for a, lim := range j.addresses {
-		if lim.TokensAt(now) >= float64(j.burst) {
+	for a, p := range j.addresses {
+		if now.Sub(j.since) >= time.Duration(p) {
 			delete(j.addresses, a)
 		}
 	}
-}
-
-// httpsConfig checks a client certificate if one is given: see [verifyShown].
-func httpsConfig(cfg *Config) *tls.Config {
-	return withClientCAs(cfg.ClientCAs, &tls.Config{
-		MinVersion:     tls.VersionTLS13,
-		GetCertificate: cfg.Certificate,
-		ClientAuth:     tls.RequestClientCert,
-		VerifyConnection: func(cs tls.ConnectionState) error {
-			return verifyShown(cs.PeerCertificates, cfg.ClientCAs(), time.Now())
-		},
-		NextProtos: []string{"h2", "http/1.1"},
-	})
 }

@@ -196,6 +196,7 @@ func TestConfigIsChecked(t *testing.T) {
 	for name, edit := range map[string]func(*Config){
 		"site": func(c *Config) { c.Site = "" }, "certificate": func(c *Config) { c.Certificate = nil },
 		"client CAs": func(c *Config) { c.ClientCAs = nil }, "drop": func(c *Config) { c.Drop = nil }, "feed": func(c *Config) { c.Feed = nil },
+		"a park that exists": func(c *Config) { c.Park = "all" },
 	} {
 		cfg := idle(t, func(*Config) {}).cfg
 		cfg.Certificate, cfg.ClientCAs = always(p.server), p.clientCAs

@@ -70,9 +70,12 @@ func (t *table) changeKeys(number uint32, frame []byte) error {
 	if !fresh {
 		return err
 	}
+	all := make([]receiver, 0, len(t.sessions))
 	for _, s := range t.sessions {
 		s.keyrings([][]byte{frame})
+		all = append(all, s)
 	}
+	t.signal(all)
 	return nil
 }
 

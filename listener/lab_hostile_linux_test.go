@@ -9,10 +9,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,7 +43,9 @@ type hostile struct {
 	pki  *pki
 	done chan struct{}
 	bomb []byte
+	slow []uint32 // devices that hardly read
 
+	next    atomic.Int64 // of them
 	dialled atomic.Int64 // connections
 }
 
@@ -87,6 +91,28 @@ func (h *hostile) as(c net.Conn) *tls.Conn {
 	conn.Write(hello)
 	go io.Copy(io.Discard, conn)
 	return conn
+}
+
+// crawling is one of the slow devices: it reads a byte a second.
+func (h *hostile) crawling(c net.Conn) {
+	device := h.slow[int(h.next.Add(1))%len(h.slow)]
+	slowOn(c, h.pki.client(device), h.done, func(c net.Conn) { crawl(c, h.done) })
+}
+
+// flood is a device that sends what costs more than it says.
+func flood(more func(*forger)) func(*hostile, net.Conn) {
+	return func(h *hostile, c net.Conn) {
+		f, err := forgerOn(c, h.pki.client(1<<20+rand.Uint32N(100)))
+		if err != nil {
+			return
+		}
+		f.message(&wire.SignIn{Version: wire.Version})
+		for wait(h.done, 0) && f.flush() {
+			for range floodBatch {
+				more(f)
+			}
+		}
+	}
 }
 
 func (h *hostile) endlessFrame(c net.Conn) {
@@ -151,7 +177,14 @@ func (h *hostile) endlessHeaders(c net.Conn) {
 	}
 }
 
-var attacks = []attack{
+var floodAttacks = func() (all []attack) {
+	for _, name := range slices.Sorted(maps.Keys(floods)) {
+		all = append(all, attack{name, "tcp", flood(floods[name])})
+	}
+	return all
+}()
+
+var attacks = append([]attack{
 	{"garbage", "tcp", (*hostile).garbage}, {"garbage", "https", (*hostile).garbage},
 	{"slow hello", "tcp", (*hostile).slowHello}, {"slow hello", "https", (*hostile).slowHello},
 	{"slow headers", "https", (*hostile).slowHeaders}, {"endless headers", "https", (*hostile).endlessHeaders},
@@ -159,7 +192,10 @@ var attacks = []attack{
 	{"no certificate", "tcp", (*hostile).noCertificate}, {"no certificate", "https", (*hostile).noCertificate},
 	{"endless frame", "tcp", (*hostile).endlessFrame}, {"endless frames", "tcp", (*hostile).endlessFrames},
 	{"huge length", "tcp", (*hostile).hugeLength}, {"bomb", "https", (*hostile).postBomb}, {"endless body", "https", (*hostile).endlessBody},
-}
+}, floodAttacks...)
+
+// crawlers are run with the slow devices alone.
+var crawlers = attack{"crawling", "tcp", (*hostile).crawling}
 
 // run lets many connections attack until done.
 func (a *attack) run(h *hostile, to string, connections int) {
@@ -203,6 +239,7 @@ type assault struct {
 	Attack      int
 	To          string
 	Connections int
+	Slow        []uint32
 }
 
 // A toll is what it tells: once all have connected, and at the end.
@@ -224,9 +261,9 @@ func TestLabAttackers(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv(niceName)); err == nil {
 		unix.Setpriority(unix.PRIO_PROCESS, 0, n)
 	}
-	h := &hostile{done: make(chan struct{}), bomb: zipBomb(), pki: a.Keys.pki(t)}
+	h := &hostile{done: make(chan struct{}), bomb: zipBomb(), pki: a.Keys.pki(t), slow: a.Slow}
 	tell := json.NewEncoder(os.NewFile(4, "answers"))
-	over := start(func() error { attacks[a.Attack].run(h, a.To, a.Connections); return nil })
+	over := start(func() error { attackOf(a.Attack).run(h, a.To, a.Connections); return nil })
 	h.connected(a.Connections)
 	tell.Encode(toll{h.dialled.Load(), usedCPU()})
 	io.Copy(io.Discard, os.NewFile(3, "orders")) // until the test has enough
@@ -252,16 +289,25 @@ var zipBomb = sync.OnceValue(func() []byte {
 	return bomb.Bytes()
 })
 
-// attack begins an attack, in a process of its own if its figures matter.
-func (l *lab) attack(i, connections int) (stop func() toll) {
+// attackOf is one of attacks, or -1: crawlers.
+func attackOf(i int) *attack {
+	if i < 0 {
+		return &crawlers
+	}
+	return &attacks[i]
+}
+
+// attack begins an attack, in a process of its own if its figures matter. The slow
+// are devices of [crawlers].
+func (l *lab) attack(i, connections int, slow ...uint32) (stop func() toll) {
 	l.t.Helper()
-	a := assault{Keys: l.pki.keys(l.t), Attack: i, To: l.tcp, Connections: connections}
-	if attacks[i].port == "https" {
+	a := assault{Keys: l.pki.keys(l.t), Attack: i, To: l.tcp, Connections: connections, Slow: slow}
+	if attackOf(i).port == "https" {
 		a.To = l.https
 	}
 	if !longLab() {
-		h := &hostile{done: make(chan struct{}), bomb: zipBomb(), pki: l.pki}
-		over := start(func() error { attacks[i].run(h, a.To, connections); return nil })
+		h := &hostile{done: make(chan struct{}), bomb: zipBomb(), pki: l.pki, slow: slow}
+		over := start(func() error { attackOf(i).run(h, a.To, connections); return nil })
 		h.connected(connections)
 		return func() toll { close(h.done); over(); return toll{h.dialled.Load(), 0} }
 	}
@@ -297,11 +343,24 @@ func TestHostile(t *testing.T) {
 	}
 }
 
+// TestOneFloods lets one device send what costs more than it says, of each kind: what
+// it makes the listener compute is what a device may.
+func TestOneFloods(t *testing.T) {
+	if !longLab() {
+		t.Skip("only measures; TestFloods and TestHostile test it")
+	}
+	w := newLab(t).watch(0, 200)
+	for i := range floodAttacks {
+		i += len(attacks) - len(floodAttacks)
+		t.Run(attacks[i].name, func(t *testing.T) { w.attacked(t, i, 1, 10*time.Second) })
+	}
+}
+
 func (w *watch) attacked(t *testing.T, i, connections int, during time.Duration) {
 	calm, idle := w.measured(during / 4)
 	before := w.l.order(order{Settle: true}).Resident
 	w.l.order(order{Peak: true})
-	lost := w.lost.Load()
+	lost := w.ended()
 	stop := w.l.attack(i, connections)
 	guests := w.l.newcomers(attacker(0), "127.0.2.1")
 	begun := time.Now()
@@ -316,7 +375,7 @@ func (w *watch) attacked(t *testing.T, i, connections int, during time.Duration)
 	if now.Peak-before > maxGrowth {
 		t.Errorf("memory grew by %d KiB, at most %d are taken", now.Peak-before, maxGrowth)
 	}
-	if n := w.lost.Load() - lost; n != 0 {
+	if n := w.ended() - lost; n != 0 {
 		t.Errorf("%d honest sessions ended", n)
 	}
 	for _, c := range came {
@@ -384,7 +443,11 @@ func (l *lab) comes(from string, config *tls.Config) bool {
 }
 
 // measured is what honest agents notice, in milliseconds.
-type measured struct{ PushP50, PushP99, KeepAliveP50, KeepAliveP99 float64 }
+type measured struct {
+	PushP50, PushP99           float64 // of all agents and pushes
+	PushTypical                float64 // median of the 99th percentiles of the pushes: a machine that is away for a moment does not move it
+	KeepAliveP50, KeepAliveP99 float64
+}
 
 // measured measures, and says how many processors the listener used meanwhile.
 func (w *watch) measured(during time.Duration) (m measured, cores float64) {
@@ -394,11 +457,12 @@ func (w *watch) measured(during time.Duration) (m measured, cores float64) {
 }
 
 func (w *watch) measure(during time.Duration) measured {
-	var push, ask []time.Duration
-	lost := w.lost.Load()
-	for begun := time.Now(); len(push) == 0 || time.Since(begun) < during && w.lost.Load() == lost; {
-		push = append(push, w.push()...)
+	var push, ask, each []time.Duration
+	lost := w.ended()
+	for begun := time.Now(); len(push) == 0 || time.Since(begun) < during && w.ended() == lost; {
+		took := w.push()
+		push, each = append(push, took...), append(each, time.Duration(percentile(took, 99)*float64(time.Millisecond)))
 		ask = append(ask, w.keepAlive(20)...)
 	}
-	return measured{percentile(push, 50), percentile(push, 99), percentile(ask, 50), percentile(ask, 99)}
+	return measured{percentile(push, 50), percentile(push, 99), percentile(each, 50), percentile(ask, 50), percentile(ask, 99)}
 }

@@ -1,16 +1,16 @@
 package listener
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
 	"crypto/ed25519"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -20,7 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,16 +44,25 @@ func longLab() bool { return os.Getenv(labName) == "long" }
 
 // TestLabListener is the process that is the listener.
 func TestLabListener(t *testing.T) {
-	keys := os.Getenv(childName)
-	if keys == "" {
+	told := os.Getenv(childName)
+	if told == "" {
 		t.Skip("runs only as the listener of another test")
 	}
-	var k labKeys
-	if err := json.Unmarshal([]byte(keys), &k); err != nil {
+	c := &labChild{feed: make(script), said: make(map[string]uint64)}
+	if err := json.Unmarshal([]byte(told), &c.setup); err != nil {
 		t.Fatal(err)
 	}
-	c := &labChild{pki: k.pki(t), feed: make(script)}
+	c.pki = c.setup.Keys.pki(t)
 	c.serve(t, os.NewFile(3, "orders"), os.NewFile(4, "answers"))
+}
+
+// A labSetup is what the listener's process is told.
+type labSetup struct {
+	Keys       labKeys
+	Limits     Limits
+	SendBuffer int           // of the kernel, for each connection; 0 is what it likes
+	Write      time.Duration // see [times]; 0 is the usual
+	Park       Park
 }
 
 type labKeys struct {
@@ -86,6 +95,9 @@ type order struct {
 	End     task.ID
 	Settle  bool // collect garbage and give the memory back
 	Peak    bool // forget the highest resident size so far
+	Hold    bool // say what is held
+	Tell    bool // say in files who was refused, at once
+	Spare   int  // descriptors that it may open from now on, -1: as many as the system lets it
 }
 
 // An account is the answer.
@@ -95,21 +107,27 @@ type account struct {
 	Fed            int64  // when the feed was told, Unix nanoseconds
 	CPU            time.Duration
 	Stats          Stats
+	Held           held
+	Said           map[string]uint64 // how often each status message was said, and each refusal counted
 }
 
 type labChild struct {
+	setup labSetup
 	pki   *pki
 	feed  script
 	l     *Listener
 	first account
 	fed   time.Time
+
+	mu   sync.Mutex
+	said map[string]uint64
 }
 
 func (c *labChild) serve(t *testing.T, orders io.Reader, answers io.Writer) {
-	tcp, https := listen(t), listen(t)
+	tcp, https := c.listen(t), c.listen(t)
 	body := bytes.Repeat([]byte("policy "), 2000)
 	cfg := Config{Site: "P01", Name: "LAB", Epoch: 1, Certificate: always(c.pki.server), ClientCAs: c.pki.clientCAs, Log: quiet(),
-		Feed: c.feed, Drop: func(box.Contents, time.Time, time.Time) error { return nil },
+		Feed: c.feed, Drop: c.drop, Limits: c.setup.Limits, Park: c.setup.Park,
 		Beacon: func(nonce [16]byte) ([]byte, error) {
 			return (&task.Beacon{Site: "P01", Time: time.Now(), Nonce: nonce}).Sign(c.pki.task), nil
 		},
@@ -117,11 +135,11 @@ func (c *labChild) serve(t *testing.T, orders io.Reader, answers io.Writer) {
 		Join: func(context.Context, wire.JoinRequest, string) (wire.JoinReply, error) {
 			return wire.JoinReply{}, &JoinRefused{403, "Not admitted", "the token is not known"}
 		}}
-	cfg.Limits.PerAddress = 256
 	var err error
 	if c.l, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
+	c.l.times.write = cmp.Or(c.setup.Write, c.l.times.write)
 	ctx, cancel := context.WithCancel(t.Context())
 	served := start(func() error { return c.l.Serve(ctx, tcp, https) })
 	c.feed <- Whole{}
@@ -133,7 +151,11 @@ func (c *labChild) serve(t *testing.T, orders io.Reader, answers io.Writer) {
 			break
 		}
 		c.obey(o)
-		if err := out.Encode(c.account()); err != nil {
+		a := c.account()
+		if o.Hold {
+			a.Held = c.l.held()
+		}
+		if err := out.Encode(a); err != nil {
 			break
 		}
 	}
@@ -141,6 +163,63 @@ func (c *labChild) serve(t *testing.T, orders io.Reader, answers io.Writer) {
 	if err := served(); err != nil {
 		t.Error(err)
 	}
+}
+
+// drop takes a file as a disk does: with a descriptor.
+func (c *labChild) drop(f box.Contents, _, _ time.Time) error {
+	disk, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer disk.Close()
+	s, ok := f.(*box.Status)
+	if !ok {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range s.Records {
+		switch r.Type {
+		case box.Message:
+			c.said[strconv.Itoa(int(r.Number))]++
+		case box.Refused:
+			c.said[r.Text] += uint64(r.Count)
+		}
+	}
+	return nil
+}
+
+// listen opens a port. What its connections may send before somebody reads is
+// bounded as it is on a real network, if the setup says so.
+func (c *labChild) listen(t testing.TB) net.Listener {
+	t.Helper()
+	var cfg net.ListenConfig
+	cfg.Control = func(_, _ string, raw syscall.RawConn) (err error) {
+		if c.setup.SendBuffer == 0 {
+			return nil
+		}
+		return errors.Join(raw.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, c.setup.SendBuffer)
+		}), err)
+	}
+	l, err := cfg.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// spare lets the process open n descriptors more, or as many as it may.
+func spare(n int) {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return
+	}
+	limit.Cur = limit.Max
+	if files, err := os.ReadDir("/proc/self/fd"); err == nil && n >= 0 {
+		limit.Cur = uint64(len(files) + n)
+	}
+	unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)
 }
 
 func (c *labChild) obey(o order) {
@@ -156,6 +235,10 @@ func (c *labChild) obey(o order) {
 		debug.FreeOSMemory()
 	case o.Peak:
 		os.WriteFile("/proc/self/clear_refs", []byte("5"), 0)
+	case o.Tell:
+		c.l.status.tell()
+	case o.Spare != 0:
+		spare(o.Spare)
 	}
 }
 
@@ -163,6 +246,9 @@ func (c *labChild) account() account {
 	a := c.first
 	a.Stats, a.Fed = c.l.Stats(), c.fed.UnixNano()
 	a.CPU = usedCPU()
+	c.mu.Lock()
+	a.Said = maps.Clone(c.said)
+	c.mu.Unlock()
 	status, _ := os.ReadFile("/proc/self/status")
 	for line := range strings.Lines(string(status)) {
 		name, value, _ := strings.Cut(line, ":")
@@ -186,20 +272,13 @@ func usedCPU() time.Duration {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
-func listen(t testing.TB) net.Listener {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
-}
-
 // A lab is a listener in a process of its own, as a test sees it.
 type lab struct {
 	t          testing.TB
 	pki        *pki
 	tcp, https string
+	readBuffer int  // of the kernel, for each agent; 0 is what it likes
+	back       bool // an agent whose session ends signs in again
 
 	mu      sync.Mutex
 	orders  *json.Encoder
@@ -208,8 +287,14 @@ type lab struct {
 
 func newLab(t testing.TB) *lab {
 	t.Helper()
+	return newLabOf(t, labSetup{Limits: Limits{PerAddress: 256}})
+}
+
+func newLabOf(t testing.TB, setup labSetup) *lab {
+	t.Helper()
 	l := &lab{t: t, pki: newPKI(t)}
-	tell, hear, ended := child(t, "TestLabListener", childName, l.pki.keys(t))
+	setup.Keys = l.pki.keys(t)
+	tell, hear, ended := child(t, "TestLabListener", childName, setup)
 	l.orders, l.answers = json.NewEncoder(tell), json.NewDecoder(hear)
 	t.Cleanup(ended)
 	first := l.order(order{})
@@ -221,6 +306,12 @@ func newLab(t testing.TB) *lab {
 // its environment, and a pipe each way. Ended waits for its end, which comes when
 // tell is closed.
 func child(t testing.TB, test, name string, told any) (tell io.WriteCloser, hear io.Reader, ended func()) {
+	t.Helper()
+	_, tell, hear, ended = childProcess(t, test, name, told)
+	return tell, hear, ended
+}
+
+func childProcess(t testing.TB, test, name string, told any) (process *os.Process, tell io.WriteCloser, hear io.Reader, ended func()) {
 	t.Helper()
 	text, err := json.Marshal(told)
 	if err != nil {
@@ -238,7 +329,7 @@ func child(t testing.TB, test, name string, told any) (tell io.WriteCloser, hear
 	}
 	orders.Close()
 	answers.Close()
-	return w, r, func() {
+	return cmd.Process, w, r, func() {
 		w.Close()
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("%s: %v\n%s", test, err, said.String())
@@ -293,157 +384,6 @@ func (l *lab) open(kind string, size int, devices ...uint32) (task.ID, time.Time
 func dialFrom(ip, to string) (net.Conn, error) {
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}, Timeout: patience}
 	return d.Dial("tcp", to)
-}
-
-// A watch is honest agents that are signed in over TCP: they take pushes and
-// keep alive, and note how long that takes.
-type watch struct {
-	l       *lab
-	devices []uint32
-	agents  []*honest
-	turn    int          // of who asks next
-	lost    atomic.Int64 // sessions that ended by themselves
-	over    atomic.Bool
-
-	policies atomic.Int64 // received
-}
-
-type honest struct {
-	conn   *tls.Conn
-	tasks  chan time.Time
-	acks   chan time.Time
-	sendMu sync.Mutex
-}
-
-// watch signs n agents in, whose numbers begin behind first.
-func (l *lab) watch(first, n int) *watch {
-	l.t.Helper()
-	w := &watch{l: l, devices: make([]uint32, n), agents: make([]*honest, n)}
-	var all sync.WaitGroup
-	few := make(chan struct{}, 32)
-	for i := range n {
-		w.devices[i] = uint32(first + i + 1)
-		config := l.pki.client(w.devices[i])
-		all.Go(func() {
-			few <- struct{}{}
-			defer func() { <-few }()
-			a, err := l.honest(config)
-			if err != nil {
-				l.t.Errorf("sign in: %v", err)
-				return
-			}
-			w.agents[i] = a
-		})
-	}
-	all.Wait()
-	if l.t.Failed() {
-		l.t.FailNow()
-	}
-	for _, a := range w.agents {
-		go w.read(a)
-	}
-	l.t.Cleanup(w.close)
-	return w
-}
-
-func (l *lab) honest(config *tls.Config) (*honest, error) {
-	raw, err := dialFrom("127.0.0.1", l.tcp)
-	if err != nil {
-		return nil, err
-	}
-	a := &honest{conn: tls.Client(raw, config), tasks: make(chan time.Time, 4096), acks: make(chan time.Time, 16)}
-	return a, a.send(&wire.SignIn{Version: wire.Version, Agent: "honest"})
-}
-
-func (a *honest) send(m wire.Message) error {
-	f, err := wire.Append(nil, m)
-	if err != nil {
-		return err
-	}
-	a.sendMu.Lock()
-	defer a.sendMu.Unlock()
-	_, err = a.conn.Write(f)
-	return err
-}
-
-func (w *watch) read(a *honest) {
-	r := bufio.NewReader(a.conn)
-	var buf []byte
-	for {
-		m, b, err := wire.ReadFrom(r, buf)
-		if err != nil {
-			if !w.over.Load() {
-				w.lost.Add(1)
-			}
-			return
-		}
-		buf = b
-		switch m.(type) {
-		case *wire.Task:
-			a.tasks <- time.Now()
-		case *wire.KeepAliveAck:
-			a.acks <- time.Now()
-		case *wire.Policy:
-			w.policies.Add(1)
-		}
-	}
-}
-
-func (w *watch) close() {
-	w.over.Store(true)
-	for _, a := range w.agents {
-		a.conn.Close()
-	}
-}
-
-// push sends one operation to all, and returns how long each waited for it.
-func (w *watch) push() (took []time.Duration) {
-	w.l.t.Helper()
-	id, begun := w.l.open("scan.quick", 0, w.devices...)
-	took = collect(w.l.t, w.agents, func(a *honest) <-chan time.Time { return a.tasks }, begun)
-	w.l.order(order{End: id})
-	return took
-}
-
-// keepAlive lets some agents ask, one after the other, and returns how long each
-// waited.
-func (w *watch) keepAlive(n int) (took []time.Duration) {
-	w.l.t.Helper()
-	for range min(n, len(w.agents)) {
-		a := w.agents[w.turn%len(w.agents)]
-		w.turn++
-		begun := time.Now()
-		if err := a.send(&wire.KeepAlive{}); err != nil {
-			w.l.t.Errorf("keep alive: %v", err)
-			return took
-		}
-		took = append(took, collect(w.l.t, []*honest{a}, func(a *honest) <-chan time.Time { return a.acks }, begun)...)
-	}
-	return took
-}
-
-func collect(t testing.TB, agents []*honest, from func(*honest) <-chan time.Time, begun time.Time) (took []time.Duration) {
-	t.Helper()
-	limit := time.After(patience)
-	for _, a := range agents {
-		select {
-		case at := <-from(a):
-			took = append(took, at.Sub(begun))
-		case <-limit:
-			t.Error("an honest agent got no answer")
-			return took
-		}
-	}
-	return took
-}
-
-// percentile is in milliseconds.
-func percentile(took []time.Duration, p int) float64 {
-	if len(took) == 0 {
-		return 0
-	}
-	sorted := slices.SortedFunc(slices.Values(took), cmp.Compare[time.Duration])
-	return float64(sorted[(len(sorted)-1)*p/100].Microseconds()) / 1000
 }
 
 // say prints figures.

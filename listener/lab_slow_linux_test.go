@@ -67,15 +67,8 @@ func (l *lab) slow(stopped, crawling uint32) (stop func()) {
 	var all sync.WaitGroup
 	before := l.order(order{}).Stats.SignIns
 	for device, read := range map[uint32]func(net.Conn){
-		stopped: func(net.Conn) { <-done },
-		crawling: func(c net.Conn) {
-			b := make([]byte, 1)
-			for wait(done, time.Second) {
-				if _, err := c.Read(b); err != nil {
-					return
-				}
-			}
-		},
+		stopped:  func(net.Conn) { <-done },
+		crawling: func(c net.Conn) { crawl(c, done) },
 	} {
 		config := l.pki.client(device)
 		all.Go(func() {
@@ -104,6 +97,21 @@ func (l *lab) slowly(config *tls.Config, done <-chan struct{}, read func(net.Con
 	if err != nil {
 		return
 	}
+	slowOn(raw, config, done, read)
+}
+
+// crawl reads a byte a second.
+func crawl(c net.Conn, done <-chan struct{}) {
+	b := make([]byte, 1)
+	for wait(done, time.Second) {
+		if _, err := c.Read(b); err != nil {
+			return
+		}
+	}
+}
+
+// slowOn is slowly on a connection that stands. It closes it.
+func slowOn(raw net.Conn, config *tls.Config, done <-chan struct{}, read func(net.Conn)) {
 	defer raw.Close()
 	raw.(*net.TCPConn).SetReadBuffer(4 << 10)
 	conn := tls.Client(raw, config)

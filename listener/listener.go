@@ -17,9 +17,14 @@ import (
 // A Listener serves the agents of a site. Make one with [New]; it serves once.
 type Listener struct {
 	cfg   Config
-	tls   *tls.Config
+	tls   *tls.Config // of the TCP port
 	times times
 	count counters
+	made  time.Time
+
+	verified *verified // certificates, on both ports
+	pace     pace
+	scarce   atomic.Bool // the newest newcomer got one of the last descriptors
 
 	table    *table
 	results  *spool[box.ResultRow]
@@ -32,6 +37,7 @@ type Listener struct {
 	fallback *fallback
 	uploads  uploads
 
+	kept     sync.Once       // it was said that more than keys is kept
 	loop     *poll.Loop      // nil where there is none: then sessions have goroutines
 	budgets  *budgets        // of the addresses of strangers, on both ports
 	turns    chan struct{}   // to compute a handshake
@@ -57,19 +63,22 @@ func New(cfg Config) (*Listener, error) {
 	}
 	cfg = cfg.withDefaults()
 	lim := cfg.Limits
-	l := &Listener{cfg: cfg, times: usual, tls: tlsConfig(&cfg), table: newTable(lim.Operations), status: newStatus(cfg.Flush),
+	l := &Listener{cfg: cfg, times: usual, made: time.Now(), verified: newVerified(cfg.ClientCAs, lim.Sessions), status: newStatus(cfg.Flush),
 		budgets: newBudgets(lim.StrangerRate, float64(lim.StrangerBurst)), turns: make(chan struct{}, lim.Handshaking),
 		whole: make(chan struct{}), retime: make(chan struct{}, 1)}
+	l.table = newTable(lim.Operations, l.signalAll)
+	l.tls = tlsConfig(&l.cfg, l.verified, &l.count.resumed)
 	l.files = &files{write: cfg.Drop, log: cfg.Log.With("listener", cfg.Name, "epoch", cfg.Epoch), message: l.status.message}
 	l.status.files = l.files
 	gather := cfg.Flush / 25
-	l.results = newSpool(l.files, gather, fileRows, lim.PendingRows, lim.PendingBytes, packResults)
-	l.facts = newSpool(l.files, gather, fileRows, lim.PendingRows, lim.PendingBytes, packFacts)
+	l.results = newSpool(l.files, gather, fileRows, lim.PendingRows, lim.PendingBytes, packResults, l.acknowledge)
+	l.facts = newSpool(l.files, gather, fileRows, lim.PendingRows, lim.PendingBytes, packFacts, received)
 	l.presence = newPresence(l.files, cfg.SnapshotEvery, cfg.SnapshotMost, cfg.Flush)
 	l.renewals = newRenewals()
 	l.fallback = newFallback(lim.Fallback)
-	l.lobby = newLobby(lim.Handshakes, lim.PerAddress, func() time.Duration { return l.times.slow }, l.cutSlow)
-	l.webLobby = newLobby(lim.HTTPS, lim.PerAddress, func() time.Duration { return l.times.slow }, l.cutSlow)
+	slow := func() time.Duration { return l.times.slow }
+	l.lobby = newLobby(lim.Handshakes, lim.PerAddress, l.room, slow, l.cutSlow, l.overflows)
+	l.webLobby = newLobby(lim.HTTPS, lim.PerAddress, l.room, slow, l.cutSlow, l.overflows)
 	l.signing = newPlaces[string](math.MaxInt, lim.PerAddress)
 	perDevice := max(maxJoinAddresses, 2*lim.Sessions)
 	l.signIns = joins{every: 1, burst: deviceSignIns, most: perDevice}
@@ -167,14 +176,15 @@ func (l *Listener) serveAll(intake context.Context, stop func(), tcp net.Listene
 		}
 	}
 	return together(
-		orStop(func() error { return l.accept(intake, tcp, l.admit) }),
+		orStop(func() error { return l.serveTCP(intake, tcp) }),
 		func() error { l.follow(intake); return nil },
 		func() error { l.release(intake); return nil },
 		func() error { l.renew(intake); return nil },
+		func() error { l.giveBack(intake); return nil },
 		func() error { l.status.minutes(intake); return nil })
 }
 
-// turnWorkers is how many sessions have a turn at once.
+// turnWorkers is how many sessions have a turn at once, at most.
 const turnWorkers = 32
 
 func (l *Listener) startLoop(tcp net.Listener) (err error) {
@@ -221,8 +231,8 @@ func together(fs ...func() error) (wait func() error) {
 }
 
 // settled notes that a session got what a push had for it, or never will.
-func (l *Listener) settled(p *push, now time.Time) {
-	if took, last := p.settled(now); last {
+func (l *Listener) settled(p *push) {
+	if took, last := p.settled(); last {
 		l.count.lastPush.Store(uint64(took))
 	}
 }

@@ -1,7 +1,7 @@
 package listener
 
 import (
-	"context"
+	"container/list"
 	"errors"
 	"net"
 	"sync"
@@ -12,90 +12,234 @@ import (
 )
 
 // A lobby holds the connections to one port of whom it is not known yet who they
-// are. When it is full, whoever has kept the listener waiting the longest has to
-// go, so that others who hesitate keep nobody out.
+// are. Beyond those that have a place others wait for one, in a line of each address:
+// the lines are served in turn, so that a crowd behind one address keeps nobody
+// waiting but itself. Who has a place and has kept the listener waiting the longest
+// has to go when another wants it, so that others who hesitate keep nobody out.
 type lobby struct {
-	most int                  // connections
+	most int                  // connections that have a place
 	each int                  // of one address
+	room func() int           // how many may wait
 	slow func() time.Duration // that one may keep us waiting, once another wants its place
 
-	cut func(*visitor) // is told of one that had to go
+	cut    func(*visitor) // is told of one that had to go
+	refuse func(*visitor) // is told of one that waited and cannot be served soon
 
-	mu   sync.Mutex
-	in   map[*visitor]struct{}
-	of   map[string]int // how many of each address
-	left chan struct{}  // one slot: somebody has left
+	mu      sync.Mutex
+	in      map[*visitor]struct{}
+	of      map[string]int // how many of each address
+	lines   map[string]*line
+	turns   list.List // the lines, in the order of their turns
+	waiting int
+	longest int // line, or more
+	again   *time.Timer
+	closed  bool
 }
 
-func newLobby(most, each int, slow func() time.Duration, cut func(*visitor)) *lobby {
-	return &lobby{most: most, each: each, slow: slow, cut: cut,
-		in: make(map[*visitor]struct{}), of: make(map[string]int), left: make(chan struct{}, 1)}
+// begunPatience is how many times as long one may keep us waiting that has begun to
+// shake hands: in a storm, agents are busy too.
+const begunPatience = 3
+
+// A line is who waits of one address, who came first at its head.
+type line struct {
+	address string
+	wait    []*visitor
+}
+
+func newLobby(most, each int, room func() int, slow func() time.Duration, cut, refuse func(*visitor)) *lobby {
+	return &lobby{most: most, each: each, room: room, slow: slow, cut: cut, refuse: refuse,
+		in: make(map[*visitor]struct{}), of: make(map[string]int), lines: make(map[string]*line)}
 }
 
 const (
-	tooManyOfAddress = "too many connections that have not signed in"
+	tooManyOfAddress = "too many connections that have not signed in" // over HTTPS
 	tooSlow          = "kept the listener waiting while others wanted in"
-	lookAgain        = 100 * time.Millisecond // for one who has become slow
+	tooMany          = "more agents come than can be served soon"
+	lookAgain        = 100 * time.Millisecond // for those who have become slow
 )
 
-// enter lets v in, and waits for room if that takes a while, for v is served
-// before any that connected later. It is false if there are too many of its
-// address, or ctx ends.
-func (b *lobby) enter(ctx context.Context, v *visitor) bool {
-	for {
-		ok, full := b.try(v)
-		if !full {
-			return ok
-		}
-		t := time.NewTimer(lookAgain)
-		select {
-		case <-b.left:
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return false
-		}
-		t.Stop()
-	}
-}
-
-func (b *lobby) try(v *visitor) (ok, full bool) {
+// enter hands v in. Serve is called once it has a place, with the lobby locked; if
+// that cannot be soon, or the lobby is closed, v is closed.
+func (b *lobby) enter(v *visitor, serve func(*visitor)) {
+	v.serve = serve
 	b.mu.Lock()
-	var out *visitor
+	var out, away []*visitor
+	closed := b.closed
 	switch {
-	case b.of[v.address] >= b.each:
-		out = b.slowest(v.address)
-		ok = out != nil
-	case len(b.in) >= b.most:
-		out = b.slowest("")
-		ok, full = out != nil, out == nil
+	case closed:
+		away = append(away, v)
+	case b.waiting == 0 && len(b.in) < b.most && b.of[v.address] < b.each:
+		b.seat(v)
 	default:
-		ok = true
-	}
-	if out != nil {
-		b.remove(out)
-	}
-	if ok {
-		b.in[v] = struct{}{}
-		b.of[v.address]++
+		l := b.line(v.address)
+		away = b.join(l, v)
+		out = b.place(len(l.wait) == 1) // else it is not v's turn
 	}
 	b.mu.Unlock()
-	if out != nil {
-		out.reset()
-		b.cut(out)
-	}
-	return ok, full
+	b.dismiss(out, away, closed)
 }
 
-// slowest returns who has kept us waiting the longest, of one address or of all,
-// and longer than is fine. With mu held.
+// dismiss hangs up, without the lock.
+func (b *lobby) dismiss(out, away []*visitor, closed bool) {
+	for _, v := range out {
+		v.reset()
+		b.cut(v)
+	}
+	for _, v := range away {
+		v.reset()
+		if !closed {
+			b.refuse(v)
+		}
+	}
+}
+
+func (b *lobby) line(address string) *line {
+	l := b.lines[address]
+	if l == nil {
+		l = &line{address: address}
+		b.lines[address] = l
+		b.turns.PushBack(l)
+	}
+	return l
+}
+
+// join puts v at the end of its line. If there is no room for one more the last of
+// the longest line has to go, which may be v.
+func (b *lobby) join(l *line, v *visitor) (away []*visitor) {
+	l.wait = append(l.wait, v)
+	b.waiting++
+	b.longest = max(b.longest, len(l.wait))
+	if b.waiting <= 1 || b.waiting <= b.room() {
+		return nil
+	}
+	return append(away, b.shorten(l))
+}
+
+// shorten takes the last out of the longest line; of those that are as long that is l.
+func (b *lobby) shorten(l *line) *visitor {
+	if len(l.wait) < b.longest {
+		b.longest = len(l.wait)
+		for _, other := range b.lines {
+			if n := len(other.wait); n > b.longest {
+				b.longest, l = n, other
+			}
+		}
+	}
+	last := len(l.wait) - 1
+	v := l.wait[last]
+	l.wait[last] = nil
+	l.wait = l.wait[:last]
+	b.waiting--
+	return v
+}
+
+// place gives places to those whose turn it is; out are those who had to go for
+// them, if others may be cut. With mu held.
+func (b *lobby) place(cut bool) (out []*visitor) {
+	skipped := 0 // lines whose addresses have all places they may have
+	for skipped < b.turns.Len() {
+		first := b.turns.Front()
+		l := first.Value.(*line)
+		if len(l.wait) == 0 {
+			b.turns.Remove(first)
+			delete(b.lines, l.address)
+			continue
+		}
+		full := len(b.in) >= b.most
+		var slow *visitor
+		switch {
+		case b.of[l.address] >= b.each:
+			if cut {
+				slow = b.slowest(l.address)
+			}
+			if slow == nil {
+				b.turns.MoveToBack(first)
+				skipped++
+				continue
+			}
+		case full:
+			if cut {
+				slow = b.slowest("")
+			}
+			if slow == nil {
+				b.lookAgain()
+				return out
+			}
+		}
+		if slow != nil {
+			b.remove(slow)
+			out = append(out, slow)
+		}
+		b.turns.MoveToBack(first)
+		v := l.wait[0]
+		l.wait[0] = nil
+		l.wait = l.wait[1:]
+		b.waiting--
+		b.seat(v)
+		skipped = 0
+	}
+	if skipped > 0 {
+		b.lookAgain()
+	}
+	return out
+}
+
+// seat gives v a place.
+func (b *lobby) seat(v *visitor) {
+	b.in[v] = struct{}{}
+	b.of[v.address]++
+	v.serve(v)
+}
+
+// lookAgain looks soon for those who have become slow.
+func (b *lobby) lookAgain() {
+	if b.again != nil || b.closed {
+		return
+	}
+	b.again = time.AfterFunc(lookAgain, func() {
+		b.mu.Lock()
+		b.again = nil
+		var out []*visitor
+		if !b.closed {
+			out = b.place(true)
+		}
+		b.mu.Unlock()
+		b.dismiss(out, nil, false)
+	})
+}
+
+// close hangs up on all who wait; nobody gets a place any more.
+func (b *lobby) close() {
+	b.mu.Lock()
+	b.closed = true
+	var away []*visitor
+	for _, l := range b.lines {
+		away = append(away, l.wait...)
+	}
+	clear(b.lines)
+	b.turns.Init()
+	b.waiting = 0
+	if b.again != nil {
+		b.again.Stop()
+	}
+	b.mu.Unlock()
+	b.dismiss(nil, away, true)
+}
+
+// slowest returns who has kept us waiting for the longest beyond what is fine, of one
+// address or of all. With mu held.
 func (b *lobby) slowest(address string) (slowest *visitor) {
-	now, longest := time.Now(), b.slow()
+	now, limit, longest := time.Now(), b.slow(), time.Duration(0)
 	for v := range b.in {
 		if address != "" && v.address != address {
 			continue
 		}
-		if d := v.keptWaiting(now); d > longest {
+		d := v.keptWaiting(now) - limit
+		if v.spoke() {
+			d -= (begunPatience - 1) * limit
+		}
+		// Whose bytes are there already does not keep us waiting: we are busy.
+		if d > longest && !hasUnread(v.socket) {
 			slowest, longest = v, d
 		}
 	}
@@ -103,13 +247,16 @@ func (b *lobby) slowest(address string) (slowest *visitor) {
 }
 
 // leave gives the place of v back, if it has one.
-func (b *lobby) leave(v *visitor) {
+func (b *lobby) leave(v *visitor) (had bool) {
 	b.mu.Lock()
-	_, had := b.in[v]
-	if had {
+	defer b.mu.Unlock()
+	if _, had = b.in[v]; had {
 		b.remove(v)
+		if b.waiting > 0 {
+			b.place(false)
+		}
 	}
-	b.mu.Unlock()
+	return had
 }
 
 func (b *lobby) remove(v *visitor) {
@@ -117,12 +264,16 @@ func (b *lobby) remove(v *visitor) {
 	if b.of[v.address]--; b.of[v.address] == 0 {
 		delete(b.of, v.address)
 	}
-	select {
-	case b.left <- struct{}{}:
-	default:
-	}
 }
 
+// waits is how many wait for a place.
+func (b *lobby) waits() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.waiting
+}
+
+// len is how many have a place.
 func (b *lobby) len() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -140,16 +291,24 @@ const (
 // computes only in its turn.
 type visitor struct {
 	net.Conn
+	socket  *net.TCPConn // below Conn, nil if that is another
 	address string
 	turns   chan struct{}
+	serve   func(*visitor) // once it has a place
+	pace    *pace          // is told what its handshake cost; may be nil
 
-	known   atomic.Bool  // nothing is counted any more
-	shaken  atomic.Bool  // the handshake is over
-	left    atomic.Int64 // bytes that it may still send
-	busy    atomic.Int32 // answers under way for which it waits, not we
-	since   atomic.Int64 // when we began to wait for it, Unix nanoseconds, or 0
-	waited  atomic.Int64 // how long we did before, nanoseconds
-	hasTurn bool         // of the goroutine that shakes hands
+	known  atomic.Bool  // nothing is counted any more
+	shaken atomic.Bool  // the handshake is over
+	had    atomic.Int32 // turns to compute
+	left   atomic.Int64 // bytes that it may still send
+	busy   atomic.Int32 // answers under way for which it waits, not we
+	since  atomic.Int64 // when we began to wait for it, Unix nanoseconds, or 0
+	waited atomic.Int64 // how long we did before, nanoseconds
+
+	// Of the goroutine that shakes hands.
+	hasTurn  bool
+	turned   time.Time     // when its turn began
+	computed time.Duration // in its turns, so far
 }
 
 func newVisitor(raw net.Conn, turns chan struct{}) *visitor {
@@ -194,22 +353,31 @@ func (v *visitor) Write(p []byte) (int, error) {
 
 func (v *visitor) turn() {
 	v.turns <- struct{}{} // soon, for nobody waits for a peer in its turn
-	v.hasTurn = true
+	v.hasTurn, v.turned = true, time.Now()
+	v.had.Add(1)
 }
 
 func (v *visitor) rest() {
 	if v.hasTurn {
 		v.hasTurn = false
+		v.computed += time.Since(v.turned)
 		<-v.turns
 	}
 }
 
-// shook ends the handshake.
+// shook ends the handshake. In its second turn a client has said who it is, so that
+// nearly all was computed that is to be.
 func (v *visitor) shook() {
 	v.rest()
+	if v.had.Load() > 1 && v.pace != nil {
+		v.pace.took(v.computed)
+	}
 	v.left.Store(visitorBytes)
 	v.shaken.Store(true)
 }
+
+// spoke tells whether it has said something and been answered.
+func (v *visitor) spoke() bool { return v.had.Load() > 0 }
 
 // know ends the counting: it is a device's, or a listener's.
 func (v *visitor) know() { v.known.Store(true) }

@@ -151,7 +151,7 @@ func TestLogsThatCannotBeStored(t *testing.T) {
 			t.Errorf("%v: %d %s", c.err, code, body)
 		}
 	}
-	l.l.table.final(op.id(t), 1)
+	l.l.table.find(op.id(t)).setFinal(1)
 	if code, _ := l.put(1, id, "logs", nil); code != http.StatusForbidden {
 		t.Errorf("after its answer: %d", code)
 	}

@@ -19,11 +19,19 @@ type fakeSession struct {
 	pushes   map[*push]int64 // of all sessions
 	cancels  []string
 	rings    []string
+	waits    bool // has something, and was not signalled
+}
+
+func signalled(sessions []receiver) {
+	for _, s := range sessions {
+		s.(*fakeSession).waits = false
+	}
 }
 
 // deliver counts as sent: a writer would send it at once.
 func (s *fakeSession) deliver(op *operation, p *push) {
 	s.got = append(s.got, op.task.Operation)
+	s.waits = true
 	op.setSent(s.device)
 	if p == nil {
 		s.replayed = append(s.replayed, op)
@@ -33,6 +41,7 @@ func (s *fakeSession) deliver(op *operation, p *push) {
 }
 
 func (s *fakeSession) keyrings(frames [][]byte) {
+	s.waits = true
 	for _, f := range frames {
 		s.rings = append(s.rings, string(f))
 	}
@@ -79,7 +88,7 @@ type modelOp struct {
 var tableDevices = []uint32{1, 2, 255, 256, 300, 70_000}
 
 func newModel() *model {
-	m := &model{now: time.Unix(1_700_000_000, 0), tab: newTable(1 << 20), session: map[uint32]*fakeSession{},
+	m := &model{now: time.Unix(1_700_000_000, 0), tab: newTable(1<<20, signalled), session: map[uint32]*fakeSession{},
 		blocked: map[uint32]bool{}, pushes: map[*push]int64{}, want: map[*fakeSession][]task.ID{},
 		wantWords: map[*fakeSession][]string{}, wantRings: map[*fakeSession][]string{}}
 	m.tab.begin()
@@ -235,8 +244,12 @@ func (m *model) end(t *rapid.T) {
 func (m *model) final(t *rapid.T) {
 	op, d := m.someOp(t), device(t)
 	op.final[d] = true
-	if known := m.tab.final(op.id, d); known == op.ended {
-		t.Fatalf("known is %t", known)
+	known := m.tab.find(op.id)
+	if known != nil {
+		known.setFinal(d)
+	}
+	if (known != nil) == op.ended {
+		t.Fatalf("known is %v", known)
 	}
 }
 
@@ -257,6 +270,7 @@ func (m *model) signIn(t *rapid.T) {
 	if err != nil {
 		return
 	}
+	s.waits = false // it begins
 	if was := m.session[d]; (old == nil) != (was == nil) || was != nil && old != receiver(was) {
 		t.Fatal("displaced another session")
 	}
@@ -358,7 +372,7 @@ func (m *model) restart(t *rapid.T) {
 	for _, s := range m.session {
 		m.leave(t, s)
 	}
-	m.tab = newTable(1 << 20)
+	m.tab = newTable(1<<20, signalled)
 	m.tab.begin()
 	m.tellRings(t)
 	for _, op := range m.ops {
@@ -392,6 +406,9 @@ func (m *model) passTime(t *rapid.T) {
 func (m *model) check(t *rapid.T) {
 	m.meet()
 	for _, s := range m.all {
+		if s.waits {
+			t.Fatalf("device %d has something that it was not told of", s.device)
+		}
 		if got, want := sortedIDs(s.got), sortedIDs(m.want[s]); !slices.Equal(got, want) {
 			t.Fatalf("device %d got %v, want %v", s.device, got, want)
 		}

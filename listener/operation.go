@@ -125,12 +125,23 @@ func (op *operation) due(device uint32, now time.Time) bool {
 	return !op.ended.Load() && op.targets.Has(device) && now.Before(op.task.DeliverBy) && !op.isFinal(device)
 }
 
-// frame returns the task for device as it is sent. The bytes are shared: nobody
-// changes them.
-func (op *operation) frame(device uint32, budget *atomic.Int64) ([]byte, error) {
-	leaf := device / 256
+// claim notes that device knows the task, and returns it as it is sent; nil if it is
+// not due any more. So an operation that ends meanwhile is either seen here to have
+// ended, or its cancel follows the task.
+func (op *operation) claim(device uint32, now time.Time, budget *atomic.Int64) ([]byte, error) {
 	op.mu.Lock()
 	defer op.mu.Unlock()
+	op.sent = op.with(op.sent, device)
+	if op.ended.Load() || !op.targets.Has(device) || !now.Before(op.task.DeliverBy) || op.final.has(device) {
+		return nil, nil
+	}
+	return op.frame(device, budget)
+}
+
+// frame returns the task for device as it is sent. The bytes are shared: nobody
+// changes them. The caller holds the lock.
+func (op *operation) frame(device uint32, budget *atomic.Int64) ([]byte, error) {
+	leaf := device / 256
 	if f, ok := op.frames[leaf]; ok {
 		return f, nil
 	}

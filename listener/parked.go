@@ -24,21 +24,39 @@ type parked struct {
 	aside  atomic.Bool                 // a message is handled by a goroutine of its own
 
 	// Of the turns.
+	unread  bool      // there may be something to be read, of which nobody tells again
 	rest    []byte    // what was read and not handled
 	heard   time.Time // when the last message came
 	resume  time.Time // nothing is read before
+	trouble *trouble  // nil: there is none
+	beyond  int32     // bytes that were read beyond messages, and are not counted yet
+	said    bool      // the last words are written
+	dead    bool
+}
+
+// What a session seldom has.
+type trouble struct {
 	stalled time.Time // since when the kernel has no room, zero: it has
 	pending int       // bytes that were kept then
 	last    time.Time // when the ended session is closed at the latest
 	drained int       // bytes that were read since it ended
-	said    bool      // the last words are written
-	dead    bool
+}
+
+// troubled returns p.trouble to put something into.
+func (p *parked) troubled() *trouble {
+	if p.trouble == nil {
+		p.trouble = new(trouble)
+	}
+	return p.trouble
 }
 
 const (
 	turnMessages = 64        // that are handled in a turn; then others are served first
 	turnBytes    = 256 << 10 // that are read in a turn, TLS included
 	mostDrained  = 1 << 20   // that is read of an agent whose session has ended
+
+	mostBeyond    = 20 << 10 // bytes that are read beyond messages for nothing: a record that is not whole
+	beyondMessage = 1 << 10  // and as many more count as a message
 )
 
 var turnBuffers = sync.Pool{New: func() any { return new([wire.MaxFrame]byte) }}
@@ -55,6 +73,7 @@ func (l *Listener) park(p *parked, r *bufio.Reader) error {
 	if err := p.socket.Park(); err != nil {
 		return err
 	}
+	p.conn = bare(p.conn, p.socket)
 	p.heard = time.Now()
 	l.loop.Add(p.socket, p, &p.source)
 	return nil
@@ -73,13 +92,20 @@ func (p *parked) over(cut bool) {
 	p.signal()
 }
 
+func (p *parked) put(b []byte) error {
+	_, err := p.conn.Write(b)
+	return err
+}
+
 // Turn implements [poll.Handler].
-func (p *parked) Turn(poll.Events) {
+func (p *parked) Turn(why poll.Events) {
 	if p.dead {
 		return
 	}
-	p.socket.Allow(turnBytes)
-	if p.write(time.Now()) && p.read(time.Now()) && p.write(time.Now()) && !p.isOver(time.Now()) {
+	p.socket.Allow(turnBytes, why)
+	p.unread = p.unread || why&poll.Readable != 0
+	now := time.Now()
+	if p.write(now) && p.read(now) && p.write(now) && !p.isOver(now) {
 		if p.socket.More() {
 			p.source.Load().Call()
 		}
@@ -89,6 +115,7 @@ func (p *parked) Turn(poll.Events) {
 	p.end(reasonClosed, nil) // unless it has ended
 	p.source.Load().Remove()
 	p.socket.Close()
+	forget(p.conn)
 	p.dead, p.rest = true, nil
 	p.closed()
 }
@@ -98,23 +125,27 @@ func (p *parked) isOver(now time.Time) bool {
 	if !p.hasEnded() {
 		return false
 	}
-	if p.last.IsZero() {
-		p.last = now.Add(p.l.times.close)
+	t := p.troubled()
+	if t.last.IsZero() {
+		t.last = now.Add(p.l.times.close)
 	}
-	return !now.Before(p.last)
+	return !now.Before(t.last)
 }
 
 // next is when the session must have a turn, whatever comes before.
 func (p *parked) next() time.Time {
-	if !p.last.IsZero() {
-		return p.last
+	t := p.trouble
+	if t != nil && !t.last.IsZero() {
+		return t.last
 	}
 	at := p.until()
 	if !p.resume.IsZero() && p.resume.Before(at) {
 		at = p.resume
 	}
-	if gives := p.stalled.Add(p.l.times.write); !p.stalled.IsZero() && gives.Before(at) {
-		at = gives
+	if t != nil && !t.stalled.IsZero() {
+		if gives := t.stalled.Add(p.l.times.write); gives.Before(at) {
+			at = gives
+		}
 	}
 	return at
 }
@@ -152,12 +183,17 @@ func (p *parked) write(now time.Time) bool {
 
 // keepsUp notes whether the agent reads; false means that it has not for too long.
 func (p *parked) keepsUp(now time.Time) bool {
-	switch n := p.socket.Pending(); {
-	case n == 0:
-		p.stalled = time.Time{}
-	case p.stalled.IsZero() || n < p.pending:
-		p.stalled, p.pending = now, n
-	case now.Sub(p.stalled) >= p.l.times.write:
+	n, t := p.socket.Pending(), p.trouble
+	if n == 0 {
+		if t != nil {
+			t.stalled = time.Time{}
+		}
+		return true
+	}
+	switch t = p.troubled(); {
+	case t.stalled.IsZero() || n < t.pending:
+		t.stalled, t.pending = now, n
+	case now.Sub(t.stalled) >= p.l.times.write:
 		p.tooSlow()
 		return false
 	}
@@ -174,14 +210,17 @@ func (p *parked) read(now time.Time) bool {
 		return true
 	}
 	p.resume = time.Time{}
-	b := turnBuffers.Get().(*[wire.MaxFrame]byte)
-	n, err := p.frames(b[:], copy(b[:], p.rest), now)
-	if p.rest = nil; n > 0 && err == nil {
-		p.rest = bytes.Clone(b[:n])
+	var err error
+	switch {
+	case p.unread && p.wait(now) > 0:
+		p.resume = now.Add(poll.Tick)
+	case p.unread:
+		err = p.readOn(now)
+		p.charge(now)
 	}
-	turnBuffers.Put(b)
 	switch {
 	case err != nil:
+		p.noteTLS(err)
 		reason, words := p.readFailed(err)
 		p.end(reason, words)
 		return words != nil
@@ -189,6 +228,25 @@ func (p *parked) read(now time.Time) bool {
 		p.end(reasonTimedOut, silent())
 	}
 	return true
+}
+
+// charge counts as messages what the turn has read beyond them: opening records that
+// hold little or nothing, and changing keys for an agent, costs more than most messages.
+func (p *parked) charge(now time.Time) {
+	for p.beyond += int32(turnBytes - p.socket.Left()); p.beyond > mostBeyond; p.beyond -= beyondMessage {
+		p.count(now)
+	}
+}
+
+// readOn reads and handles frames. What is left of one is kept.
+func (p *parked) readOn(now time.Time) error {
+	b := turnBuffers.Get().(*[wire.MaxFrame]byte)
+	defer turnBuffers.Put(b)
+	n, err := p.frames(b[:], copy(b[:], p.rest), now)
+	if p.rest = nil; n > 0 && err == nil {
+		p.rest = bytes.Clone(b[:n])
+	}
+	return err
 }
 
 // frames reads and handles frames until nothing more has come, or no more may be
@@ -208,10 +266,12 @@ func (p *parked) frames(buf []byte, n int, now time.Time) (int, error) {
 		}
 		m, err := p.conn.Read(buf[n:])
 		n += m
+		p.beyond -= int32(m)
 		if m > 0 {
 			continue // an error comes again
 		}
 		if errors.Is(err, poll.ErrWait) {
+			p.unread = p.socket.More()
 			return n, nil
 		}
 		if err != nil {
@@ -246,10 +306,11 @@ func (p *parked) handleWhole(b []byte, left *int, now time.Time) (used int, err 
 
 // take handles a message, or says that it has to wait.
 func (p *parked) take(m wire.Message, now time.Time) (wait bool, err error) {
-	if !p.rate.AllowN(now, 1) {
+	if p.wait(now) > 0 {
 		p.resume = now.Add(poll.Tick)
 		return true, nil
 	}
+	p.count(now)
 	p.heard = now
 	p.patience() // until the next message, the interval counts that is in force now
 	switch m.(type) {
@@ -291,9 +352,9 @@ func (p *parked) handleAside(m wire.Message) {
 // would reset it, and our last words could be lost. False means that it has.
 func (p *parked) drain() bool {
 	var b [4096]byte
-	for p.drained < mostDrained {
+	for t := p.troubled(); t.drained < mostDrained; {
 		n, err := p.conn.Read(b[:])
-		p.drained += n
+		t.drained += n
 		if errors.Is(err, poll.ErrWait) {
 			return true
 		}

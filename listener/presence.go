@@ -34,8 +34,8 @@ type presence struct {
 	least time.Duration // between deltas
 
 	mu      sync.Mutex
-	online  map[uint32]box.PresenceEntry
-	changed map[uint32]box.PresenceEntry
+	online  map[uint32]standing
+	changed map[uint32]standing
 	since   time.Time // of the oldest change
 
 	wake    chan struct{} // one slot: something has changed
@@ -44,26 +44,41 @@ type presence struct {
 	doubted atomic.Bool // something went wrong since the last full report
 }
 
+// A standing is what there is to say of a device.
+type standing struct {
+	since           int64 // Unix milliseconds
+	online          bool
+	reason, carrier uint8
+}
+
+func (s standing) entry(device uint32) box.PresenceEntry {
+	return box.PresenceEntry{Device: device, Online: s.online, Reason: s.reason, Carrier: s.carrier, Since: time.UnixMilli(s.since)}
+}
+
+// keepChanged is how many changes fit into what is kept between two reports; what a
+// storm needs beyond that is given back.
+const keepChanged = 1024
+
 func newPresence(f *files, every, most, least time.Duration) *presence {
 	return &presence{files: f, every: every, most: most, least: least,
-		online: make(map[uint32]box.PresenceEntry), changed: make(map[uint32]box.PresenceEntry),
+		online: make(map[uint32]standing), changed: make(map[uint32]standing),
 		wake: make(chan struct{}, 1), stopped: make(chan struct{})}
 }
 
 // set notes that a device is online or not.
 func (p *presence) set(device uint32, online bool, reason, carrier uint8, now time.Time) {
-	e := box.PresenceEntry{Device: device, Online: online, Reason: reason, Carrier: carrier, Since: now.Truncate(time.Millisecond)}
+	s := standing{since: now.UnixMilli(), online: online, reason: reason, carrier: carrier}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if online {
-		p.online[device] = e
+		p.online[device] = s
 	} else {
 		delete(p.online, device)
 	}
 	if len(p.changed) == 0 {
 		p.since = now
 	}
-	p.changed[device] = e
+	p.changed[device] = s
 	select {
 	case p.wake <- struct{}{}:
 	default:
@@ -111,7 +126,9 @@ func (p *presence) report(ctx context.Context, whole bool) error {
 	now := time.Now()
 	p.mu.Lock()
 	delta, since := sorted(p.changed), p.since
-	clear(p.changed)
+	if clear(p.changed); len(delta) > keepChanged {
+		p.changed = make(map[uint32]standing)
+	}
 	var all []box.PresenceEntry
 	if whole {
 		all = sorted(p.online)
@@ -128,10 +145,10 @@ func (p *presence) report(ctx context.Context, whole bool) error {
 	return nil
 }
 
-func sorted(m map[uint32]box.PresenceEntry) []box.PresenceEntry {
+func sorted(m map[uint32]standing) []box.PresenceEntry {
 	all := make([]box.PresenceEntry, 0, len(m))
-	for _, e := range m {
-		all = append(all, e)
+	for device, s := range m {
+		all = append(all, s.entry(device))
 	}
 	slices.SortFunc(all, func(a, b box.PresenceEntry) int { return cmp.Compare(a.Device, b.Device) })
 	return all

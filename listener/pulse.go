@@ -47,9 +47,9 @@ func (p *presence) repeat(now time.Time) bool {
 	for device := range p.online {
 		first = min(first, device)
 	}
-	e, ok := p.online[first]
+	s, ok := p.online[first]
 	if ok {
-		p.changed[first], p.since = e, now
+		p.changed[first], p.since = s, now
 	}
 	return ok
 }

@@ -91,7 +91,7 @@ func BenchmarkFrames100k(b *testing.B) {
 	u := p.operation(time.Hour, devices...)
 	tk, _ := u.Signed.Task()
 	for b.Loop() {
-		tab := newTable(10)
+		tab := newTable(10, func([]receiver) {})
 		op := newOperation(tk, u)
 		for _, d := range devices {
 			if _, err := op.frame(d, &tab.room); err != nil {
@@ -114,7 +114,7 @@ func BenchmarkWave100k(b *testing.B) {
 	tk, _ := u.Signed.Task()
 	var begin, ticks, longest time.Duration
 	for b.Loop() {
-		tab, now := newTable(10), time.Now()
+		tab, now := newTable(10, func([]receiver) {}), time.Now()
 		for _, d := range devices[:1000] {
 			tab.signIn(d, &fakeSession{device: d}, &wire.SignIn{}, 1000, now, func() {})
 		}

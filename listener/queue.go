@@ -6,12 +6,15 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bugle-fleet/bugle/listener/poll"
 	"github.com/bugle-fleet/bugle/listener/wire"
 )
 
 // A queue is what waits for one agent: frames that are ready, keyrings, which all
 // sessions share, and operations whose frames are made when their turn comes, for
 // an open operation costs a session no more than a pointer. They go in this order.
+//
+// Nearly all sessions have nothing that waits, and then no queue.
 type queue struct {
 	frames [][]byte
 	bytes  int
@@ -22,6 +25,30 @@ type queue struct {
 type delivery struct {
 	op   *operation
 	push *push // at the release, which is timed; else nil
+}
+
+var queues = sync.Pool{New: func() any { return new(queue) }}
+
+func (q *queue) empty() bool {
+	return len(q.frames) == 0 && len(q.rings) == 0 && len(q.tasks[0]) == 0 && len(q.tasks[1]) == 0 && len(q.tasks[2]) == 0
+}
+
+// queued is the session's queue, for something to be put into it. The caller holds
+// the lock.
+func (s *session) queued() *queue {
+	if s.queue == nil {
+		s.queue = queues.Get().(*queue)
+	}
+	return s.queue
+}
+
+// tidy gives the queue back if it is empty. The caller holds the lock.
+func (s *session) tidy() {
+	if s.queue != nil && s.queue.empty() {
+		*s.queue = queue{}
+		queues.Put(s.queue)
+		s.queue = nil
+	}
 }
 
 // add takes a frame; false means that too much waits already.
@@ -63,24 +90,57 @@ func (s *session) welcome(m *wire.Welcome) { s.reply(m) }
 
 // reply queues a message for the agent. One that does not read is cut.
 func (s *session) reply(m wire.Message) {
+	if f := s.encode(m); f != nil {
+		s.frame(f)
+	}
+}
+
+func (s *session) encode(m wire.Message) []byte {
 	f, err := wire.Append(nil, m)
 	if err != nil {
 		s.l.cfg.Log.Error("encode message", "device", s.device, "err", err)
-		return
+		return nil
 	}
-	s.frame(f)
+	return f
 }
 
 // frame queues a message that is encoded.
 func (s *session) frame(f []byte) {
+	if s.enqueue(f) {
+		s.driver.signal()
+	}
+}
+
+// enqueue is frame without telling the driver, which it is to be if it is true.
+func (s *session) enqueue(f []byte) bool {
 	s.mu.Lock()
-	ok := s.ended || s.queue.add(f)
+	ended := s.ended
+	ok := ended || s.queued().add(f)
 	s.mu.Unlock()
 	if !ok {
 		s.tooSlow()
-		return
 	}
-	s.signal()
+	return ok && !ended
+}
+
+// signalAll tells the drivers of sessions that their queues have changed.
+func (l *Listener) signalAll(sessions []receiver) {
+	sources := make([]*poll.Source, 0, len(sessions))
+	for _, r := range sessions {
+		s, ok := r.(*session)
+		if !ok {
+			continue
+		}
+		p, ok := s.driver.(*parked)
+		if !ok {
+			s.driver.signal()
+		} else if source := p.source.Load(); source != nil {
+			sources = append(sources, source)
+		}
+	}
+	if len(sources) > 0 {
+		l.loop.CallAll(sources)
+	}
 }
 
 // deliver queues an operation. There are never more than the table holds.
@@ -88,27 +148,24 @@ func (s *session) deliver(op *operation, p *push) {
 	s.mu.Lock()
 	ended := s.ended
 	if !ended {
-		waiting := &s.queue.tasks[op.priority-1]
+		waiting := &s.queued().tasks[op.priority-1]
 		*waiting = append(*waiting, delivery{op, p})
 	}
 	s.mu.Unlock()
 	if ended && p != nil {
-		s.l.settled(p, time.Now())
+		s.l.settled(p)
 	}
-	s.signal()
 }
 
 // keyrings queues rings. There are never more than the table holds.
 func (s *session) keyrings(frames [][]byte) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if !s.ended {
-		s.queue.rings = append(s.queue.rings, frames...)
+		q := s.queued()
+		q.rings = append(q.rings, frames...)
 	}
-	s.mu.Unlock()
-	s.signal()
 }
-
-func (s *session) signal() { s.driver.signal() }
 
 func (s *session) tooSlow() {
 	if !s.end(reasonClosed, nil) {
@@ -136,7 +193,11 @@ func (s *session) writeNext() (more, ended bool, err error) {
 func (s *session) take() (frames [][]byte, next delivery, ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	q := &s.queue
+	q := s.queue
+	if q == nil {
+		return nil, next, s.ended
+	}
+	defer s.tidy()
 	switch {
 	case len(q.frames) > 0:
 		frames = q.frames
@@ -170,14 +231,14 @@ var scratch = sync.Pool{New: func() any { b := make([]byte, 0, 2*writeChunk); re
 // sendFrames writes frames, small ones together.
 func (s *session) sendFrames(frames [][]byte) error {
 	if len(frames) == 1 {
-		return s.send(frames[0])
+		return s.driver.put(frames[0])
 	}
 	b := scratch.Get().(*[]byte)
 	defer scratch.Put(b)
 	buf := (*b)[:0]
 	for _, f := range frames {
 		if len(buf) > 0 && len(buf)+len(f) > writeChunk {
-			if err := s.send(buf); err != nil {
+			if err := s.driver.put(buf); err != nil {
 				return err
 			}
 			buf = buf[:0]
@@ -185,44 +246,31 @@ func (s *session) sendFrames(frames [][]byte) error {
 		buf = append(buf, f...)
 	}
 	*b = buf[:0]
-	return s.send(buf)
+	return s.driver.put(buf)
 }
 
 // sendTask sends an operation if it is still due, which is decided here and now,
-// and reports it. It notes first that the device knows the task: an operation that
-// ends meanwhile is either seen here to have ended, or its cancel follows the task.
+// and reports it.
 func (s *session) sendTask(d delivery) error {
 	if d.push != nil {
-		defer func() { s.l.settled(d.push, time.Now()) }()
+		defer s.l.settled(d.push)
 	}
 	now := time.Now()
-	d.op.setSent(s.device)
-	if !d.op.due(s.device, now) {
-		return nil
-	}
-	f, err := d.op.frame(s.device, &s.l.table.room)
+	f, err := d.op.claim(s.device, now, &s.l.table.room)
 	if err != nil {
 		s.l.cfg.Log.Error("encode task", "operation", d.op.task.Operation, "err", err)
+	}
+	if f == nil {
 		return nil
 	}
 	s.sending.Lock()
 	defer s.sending.Unlock()
-	if err := s.send(f); err != nil {
+	if err := s.driver.put(f); err != nil {
 		return err
 	}
 	s.l.count.pushes.Add(1)
 	s.l.sent(d.op, s.device, now)
 	return nil
-}
-
-func (s *session) send(b []byte) error {
-	s.mu.Lock()
-	if !s.ended {
-		s.conn.SetWriteDeadline(time.Now().Add(s.l.times.write))
-	}
-	s.mu.Unlock()
-	_, err := s.conn.Write(b)
-	return err
 }
 
 // writeFailed ends the session, if it has not ended before.

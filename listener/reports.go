@@ -15,17 +15,55 @@ const rowSize = 96 // of a result in memory without its detail, about
 func (l *Listener) result(s *session, m *wire.Result) (full <-chan struct{}) {
 	row := box.ResultRow{MAC: m.MAC, Result: task.Result{Operation: m.Operation, Device: s.device,
 		Attempt: m.Attempt, State: m.State, Code: m.Code, At: m.At, Detail: m.Detail}}
-	ack := &wire.ResultAck{Operation: m.Operation, Attempt: m.Attempt, State: m.State}
-	full = l.results.offer(item[box.ResultRow]{row: row, size: rowSize + len(m.Detail), at: time.Now(), done: func() {
-		if ack.State.Final() && !l.table.final(ack.Operation, s.device) {
-			l.count.unknownOps.Add(1)
-		}
-		s.reply(ack)
-	}})
+	full = l.results.offer(item[box.ResultRow]{row: row, size: rowSize + len(m.Detail), at: time.Now(), from: s})
 	if full == nil {
 		l.count.results.Add(1)
 	}
 	return full
+}
+
+// acknowledge answers the agents whose results are durable. What one of them is
+// answered is written together; the same answer to many is the same bytes.
+func (l *Listener) acknowledge(batch []item[box.ResultRow]) {
+	l.finals(batch)
+	frames := make(map[wire.ResultAck][]byte)
+	answered := make([]receiver, 0, len(batch))
+	for i := range batch {
+		r, from := &batch[i].row, batch[i].from
+		if from == nil {
+			continue
+		}
+		ack := wire.ResultAck{Operation: r.Operation, Attempt: r.Attempt, State: r.State}
+		f := frames[ack]
+		if f == nil {
+			f = from.encode(&ack)
+			frames[ack] = f
+		}
+		if f != nil && from.enqueue(f) {
+			answered = append(answered, from)
+		}
+	}
+	l.signalAll(answered)
+}
+
+// finals notes who has answered finally.
+func (l *Listener) finals(batch []item[box.ResultRow]) {
+	var op *operation
+	var last task.ID
+	for i := range batch {
+		r := &batch[i].row
+		if !r.State.Final() {
+			continue
+		}
+		if op == nil || r.Operation != last {
+			op, last = l.table.find(r.Operation), r.Operation
+		}
+		if op == nil {
+			l.count.unknownOps.Add(1)
+		} else {
+			op.setFinal(r.Device)
+		}
+	}
 }
 
 // sent reports that a task was handed to a device's connection. The row is the
@@ -71,9 +109,14 @@ func (l *Listener) inventory(s *session, m *wire.Inventory) (full <-chan struct{
 		rec.Facts[i] = box.Fact(f)
 		size += 32 + len(f.Name) + len(f.Value)
 	}
-	ack := &wire.InventoryAck{ID: m.ID}
-	return l.facts.offer(item[box.DiscoveryRecord]{row: rec, size: size, at: time.Now(),
-		done: func() { s.reply(ack) }})
+	return l.facts.offer(item[box.DiscoveryRecord]{row: rec, size: size, at: time.Now(), from: s, id: m.ID})
+}
+
+// received answers the agents whose inventory is durable.
+func received(batch []item[box.DiscoveryRecord]) {
+	for _, it := range batch {
+		it.from.reply(&wire.InventoryAck{ID: it.id})
+	}
 }
 
 func packFacts(recs []box.DiscoveryRecord) box.Contents { return &box.Discovery{Records: recs} }

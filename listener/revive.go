@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,35 +19,6 @@ import (
 const reviveGrace = 90 * 24 * time.Hour
 
 var errEnded = errors.New("certificate has ended")
-
-// verifyShown checks the certificate that a client of the HTTPS port has shown,
-// if any; that it has the key is proved by the handshake. One that has ended
-// passes for [reviveGrace], for the sake of [wire.RenewPath]: all others ask
-// [vouched]. That of a listener is for [Config].Routes to check, which know more
-// of it.
-func verifyShown(chain []*x509.Certificate, cas *x509.CertPool, now time.Time) error {
-	if len(chain) == 0 {
-		return nil
-	}
-	if _, err := wire.ListenerOf(chain[0]); err == nil {
-		return nil
-	}
-	return verifyEnded(chain[0], cas, now)
-}
-
-// verifyEnded checks the certificate of a device, and takes one that has ended
-// not longer ago than [reviveGrace], if it was good then.
-func verifyEnded(cert *x509.Certificate, cas *x509.CertPool, now time.Time) error {
-	at := now
-	if now.After(cert.NotAfter) {
-		if now.Sub(cert.NotAfter) > reviveGrace {
-			return errEnded
-		}
-		at = cert.NotAfter
-	}
-	_, err := cert.Verify(x509.VerifyOptions{Roots: cas, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
-	return err
-}
 
 // revive serves [wire.RenewPath].
 func (l *Listener) revive(w http.ResponseWriter, r *http.Request) {
@@ -115,7 +85,7 @@ func (l *Listener) revivable(state *tls.ConnectionState) (id wire.Identity, err 
 	if id, err = wire.IdentityOf(cert); err != nil || id.Site != l.cfg.Site {
 		return id, no(http.StatusForbidden, "the certificate names no device of this site")
 	}
-	if err = verifyEnded(cert, l.cfg.ClientCAs(), time.Now()); err != nil {
+	if err = l.verified.ended(cert, time.Now()); err != nil {
 		return id, no(http.StatusForbidden, "the certificate is not valid here any more: join again")
 	}
 	if l.table.isBlocked(id.Device) {

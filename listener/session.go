@@ -6,9 +6,8 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"golang.org/x/time/rate"
 
 	"github.com/bugle-fleet/bugle/listener/wire"
 )
@@ -24,26 +23,29 @@ type session struct {
 	l       *Listener
 	driver  driver
 	conn    connection
-	carrier uint8 // how it is connected, as presence files say it
-	device  uint32
 	address string
-	rate    *rate.Limiter
+	paced   atomic.Int64 // a pacer, of its messages, since l.made
 
 	// sending is held from the write of a task until it is reported as sent, so
 	// that no result of it can be reported before.
 	sending sync.Mutex
 
 	mu       sync.Mutex
-	queue    queue
-	ended    bool
+	queue    *queue        // nil: nothing waits
 	interval time.Duration // how often the agent must be heard
 	soon     time.Duration // the interval after the message that is awaited now
+	ended    bool
+
+	carrier uint8 // how it is connected, as presence files say it
+	device  uint32
 }
 
 // A driver reads and writes for a session.
 type driver interface {
 	// signal tells that the queue has changed.
 	signal()
+	// put writes to the connection.
+	put(b []byte) error
 	// over tells that the session has ended. Cut says that nothing is to be
 	// said any more; else the last words are in the queue.
 	over(cut bool)
@@ -52,7 +54,6 @@ type driver interface {
 func newSession(l *Listener, conn connection, carrier uint8, device uint32, address string) *session {
 	interval := max(l.cfg.KeepAlive, l.cfg.KeepAliveOf(device))
 	return &session{l: l, conn: conn, carrier: carrier, device: device, address: address,
-		rate:     rate.NewLimiter(rate.Limit(l.cfg.Limits.MessageRate), l.cfg.Limits.MessageBurst),
 		interval: interval, soon: interval}
 }
 
@@ -185,7 +186,7 @@ func (s *session) block() {
 }
 
 func (s *session) goAway() {
-	s.end(reasonStopped, &wire.Close{Code: wire.GoingAway, RetryAfter: jitter(time.Second, time.Second+s.l.cfg.Spread), Reason: errStops.Error()})
+	s.end(reasonStopped, &wire.Close{Code: wire.GoingAway, RetryAfter: jitter(time.Second, time.Second+s.l.spread()), Reason: errStops.Error()})
 }
 
 // end ends the session for a reason and with last words, or without. Only the
@@ -197,11 +198,12 @@ func (s *session) end(reason uint8, words *wire.Close) bool {
 		return false
 	}
 	s.ended = true
-	unsent := s.queue.finish(words)
+	unsent := s.queued().finish(words)
+	s.tidy()
 	s.mu.Unlock()
 	now := time.Now()
 	for _, p := range unsent {
-		s.l.settled(p, now)
+		s.l.settled(p)
 	}
 	s.l.table.signOut(s.device, s, func() { s.l.presence.set(s.device, false, reason, s.carrier, now) })
 	s.driver.over(words == nil)

@@ -12,14 +12,15 @@ import (
 )
 
 // A spool collects rows and drops them as files, one file at a time: the rows
-// that come while a file is being written are the next file. What a row promises
-// to its sender happens in done, once the row is durable.
+// that come while a file is being written are the next file. What a file promises to
+// the senders of its rows happens in durable, once it is.
 type spool[R any] struct {
 	gather    time.Duration // that the first row of a file waits for company
 	perFile   int           // rows
 	maxRows   int           // that are held, the file under way included
 	maxBytes  int
 	pack      func([]R) box.Contents
+	durable   func([]item[R]) // or nil
 	files     *files
 	mu        sync.Mutex
 	waiting   []item[R]
@@ -35,11 +36,12 @@ type item[R any] struct {
 	row  R
 	size int // in bytes, about
 	at   time.Time
-	done func() // or nil
+	from *session // that is told when the row is durable, or nil
+	id   uint64   // by which its agent knows it, if the row does not say
 }
 
-func newSpool[R any](f *files, gather time.Duration, perFile, maxRows, maxBytes int, pack func([]R) box.Contents) *spool[R] {
-	return &spool[R]{gather: gather, perFile: perFile, maxRows: maxRows, maxBytes: maxBytes, pack: pack, files: f,
+func newSpool[R any](f *files, gather time.Duration, perFile, maxRows, maxBytes int, pack func([]R) box.Contents, durable func([]item[R])) *spool[R] {
+	return &spool[R]{gather: gather, perFile: perFile, maxRows: maxRows, maxBytes: maxBytes, pack: pack, durable: durable, files: f,
 		full: make(chan struct{}), wake: make(chan struct{}, 1), stopped: make(chan struct{})}
 }
 
@@ -102,10 +104,8 @@ func (s *spool[R]) run(ctx context.Context) error {
 		if err := s.files.drop(ctx, s.pack(rows), from, to); err != nil {
 			return err
 		}
-		for i := range batch {
-			if batch[i].done != nil {
-				batch[i].done()
-			}
+		if s.durable != nil {
+			s.durable(batch)
 		}
 		s.free(batch)
 	}

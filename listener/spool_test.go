@@ -21,7 +21,7 @@ func spoolBubble(t *testing.T, perFile, maxRows, maxBytes int, f func(s *spool[b
 		folder := &spoolFolder{changed: make(chan struct{})}
 		said := 0
 		fs := &files{write: folder.drop, log: quiet(), message: func(messageNumber, uint32, string) { said++ }}
-		s := newSpool(fs, 10*time.Millisecond, perFile, maxRows, maxBytes, packResults)
+		s := newSpool(fs, 10*time.Millisecond, perFile, maxRows, maxBytes, packResults, nil)
 		wait := start(func() error { return s.run(t.Context()) })
 		f(s, folder)
 		s.stop()
@@ -34,8 +34,21 @@ func spoolBubble(t *testing.T, perFile, maxRows, maxBytes int, f func(s *spool[b
 	})
 }
 
-func row(device uint32, state task.State, done func()) item[box.ResultRow] {
-	return item[box.ResultRow]{row: box.ResultRow{Result: task.Result{Device: device, State: state}}, size: 100, at: time.Now(), done: done}
+func row(device uint32, state task.State, from *session) item[box.ResultRow] {
+	return item[box.ResultRow]{row: box.ResultRow{Result: task.Result{Device: device, State: state}}, size: 100, at: time.Now(), from: from}
+}
+
+// countAcks counts the rows that are to be answered.
+func countAcks(s *spool[box.ResultRow]) (acked *atomic.Int32) {
+	acked = new(atomic.Int32)
+	s.durable = func(batch []item[box.ResultRow]) {
+		for _, it := range batch {
+			if it.from != nil {
+				acked.Add(1)
+			}
+		}
+	}
+	return acked
 }
 
 func sizes(files []box.Contents) (n []int) {
@@ -92,11 +105,11 @@ func TestSpoolTellsTheTimeOfAllRows(t *testing.T) {
 func TestSpoolCommitsInGroups(t *testing.T) {
 	spoolBubble(t, 100, 100, 1e6, func(s *spool[box.ResultRow], folder *spoolFolder) {
 		folder.breaks(errors.New("slow"))
-		var acked atomic.Int32
-		s.offer(row(1, task.Delivered, func() { acked.Add(1) }))
+		acked := countAcks(s)
+		s.offer(row(1, task.Delivered, new(session)))
 		pass(15 * time.Millisecond) // the file is under way and will be tried again after 50 ms
 		for d := range uint32(9) {
-			s.offer(row(d+2, task.Delivered, func() { acked.Add(1) }))
+			s.offer(row(d+2, task.Delivered, new(session)))
 		}
 		pass(20 * time.Millisecond)
 		folder.breaks(nil)
@@ -161,9 +174,9 @@ func TestSpoolSplitsBySize(t *testing.T) {
 // The same transition twice in one file is said once; both senders are answered.
 func TestPackResults(t *testing.T) {
 	spoolBubble(t, 100, 100, 1e6, func(s *spool[box.ResultRow], folder *spoolFolder) {
-		var acked atomic.Int32
+		acked := countAcks(s)
 		for _, st := range []task.State{task.Sent, task.Delivered, task.Sent, task.Delivered, task.Running} {
-			s.offer(row(1, st, func() { acked.Add(1) }))
+			s.offer(row(1, st, new(session)))
 		}
 		s.offer(row(2, task.Sent, nil))
 		pass(time.Second)

@@ -25,6 +25,8 @@ const (
 	msgRenewFails messageNumber = 3011
 	msgRenewOften messageNumber = 3012
 	msgSlowed     messageNumber = 3013
+	msgOverflow   messageNumber = 3014
+	msgNoFiles    messageNumber = 3015
 )
 
 // The severities that status files carry, which are those of the journal's
@@ -37,7 +39,8 @@ const (
 
 var severities = map[messageNumber]uint8{msgDropFails: failure, msgDropWorks: info, msgFeedBroken: warning,
 	msgNotServed: failure, msgSentLost: warning, msgBlocked: info, msgTooSlow: warning, msgProtocol: warning, msgFull: warning,
-	msgKeyring: failure, msgRenewFails: failure, msgRenewOften: warning, msgSlowed: warning}
+	msgKeyring: failure, msgRenewFails: failure, msgRenewOften: warning, msgSlowed: warning,
+	msgOverflow: warning, msgNoFiles: failure}
 
 // Bounds of what a listener says of itself.
 const (
@@ -69,7 +72,7 @@ type saying struct {
 func newStatus(gather time.Duration) *status {
 	return &status{refused: make(map[refusal]uint32), said: make(map[saying]struct{}),
 		spool: newSpool(nil, gather, statusPerFile, statusRows, statusBytes,
-			func(r []box.StatusRecord) box.Contents { return &box.Status{Records: r} })}
+			func(r []box.StatusRecord) box.Contents { return &box.Status{Records: r} }, nil)}
 }
 
 // record says r; if too much waits for the disk it is left out.

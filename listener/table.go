@@ -18,6 +18,7 @@ import (
 type table struct {
 	maxOps int
 	room   atomic.Int64 // for task frames that are kept, in bytes
+	signal func([]receiver)
 
 	mu         sync.Mutex
 	generation uint64 // of the feed's reading
@@ -31,7 +32,8 @@ type table struct {
 }
 
 // A receiver is a session as the table sees it. The table calls deliver and
-// keyrings under its lock: they must not block.
+// keyrings under its lock: they must not block. What they hand over is written once
+// the table has signalled, or the session begins.
 type receiver interface {
 	// deliver hands over an operation; p is nil unless it is the release.
 	deliver(op *operation, p *push)
@@ -47,8 +49,10 @@ type receiver interface {
 	goAway()
 }
 
-func newTable(maxOps int) *table {
-	t := &table{maxOps: maxOps, ops: make(map[task.ID]*operation),
+// newTable makes a table. Many sessions at once are signalled by signal, which must
+// not block.
+func newTable(maxOps int, signal func([]receiver)) *table {
+	t := &table{maxOps: maxOps, signal: signal, ops: make(map[task.ID]*operation),
 		sessions: make(map[uint32]receiver), blocked: make(map[uint32]uint64)}
 	t.room.Store(frameCache)
 	return t
@@ -152,16 +156,11 @@ func (t *table) forgetOver(now time.Time) {
 	}
 }
 
-// final notes that a device has answered; known is false for an operation that
-// is not open.
-func (t *table) final(id task.ID, device uint32) (known bool) {
+// find returns an operation that is open, or nil.
+func (t *table) find(id task.ID) *operation {
 	t.mu.Lock()
-	op := t.ops[id]
-	t.mu.Unlock()
-	if op != nil {
-		op.setFinal(device)
-	}
-	return op != nil
+	defer t.mu.Unlock()
+	return t.ops[id]
 }
 
 // block refuses a device; it returns its session, if there is one.

@@ -38,7 +38,7 @@ func sortedIDs(ids []task.ID) []string {
 
 func TestFrameBudget(t *testing.T) {
 	p := newPKI(t)
-	tab := newTable(10)
+	tab := newTable(10, func([]receiver) {})
 	u := p.operation(time.Hour, 1, 2, 300)
 	tk, _ := u.Signed.Task()
 	op := newOperation(tk, u)
@@ -61,7 +61,7 @@ func TestFrameBudget(t *testing.T) {
 }
 
 func TestTableRefuses(t *testing.T) {
-	tab := newTable(1)
+	tab := newTable(1, func([]receiver) {})
 	now := time.Now()
 	tab.signIn(1, &fakeSession{}, &wire.SignIn{}, 1, now, func() {})
 	if _, _, err := tab.signIn(2, &fakeSession{}, &wire.SignIn{}, 1, now, func() { t.Error("taken") }); err != errFull {
@@ -79,7 +79,7 @@ func TestTableRefuses(t *testing.T) {
 // its place to another when its time is over.
 func TestOperationsThatAreOverMakeRoom(t *testing.T) {
 	p := newPKI(t)
-	tab := newTable(2)
+	tab := newTable(2, func([]receiver) {})
 	now := time.Now()
 	open := func(valid time.Duration, at time.Time) error {
 		u := p.operationAt(now, now.Add(valid), 1)
@@ -88,7 +88,9 @@ func TestOperationsThatAreOverMakeRoom(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = tab.open(newOperation(tk, u), at)
-		tab.final(tk.Operation, 1)
+		if op := tab.find(tk.Operation); op != nil {
+			op.setFinal(1)
+		}
 		return err
 	}
 	for _, valid := range []time.Duration{time.Hour, 3 * time.Hour} {
@@ -110,7 +112,7 @@ func TestOperationsThatAreOverMakeRoom(t *testing.T) {
 // A sign-in that took its time before it got the lock still meets what was
 // released meanwhile, and so does one after the clock was set back.
 func TestReleasedIsNotMissed(t *testing.T) {
-	tab := newTable(1)
+	tab := newTable(1, func([]receiver) {})
 	now := time.Unix(1_700_000_000, 0)
 	op := &modelOp{id: task.ID{1}, notBefore: now, deliverBy: now.Add(time.Hour), targets: setOf([]uint32{7})}
 	if err := tab.open(op.make(), now); err != nil {

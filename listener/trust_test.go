@@ -408,26 +408,6 @@ func TestClientCAsChange(t *testing.T) {
 	}
 }
 
-func TestSamePoolSameConfig(t *testing.T) {
-	pool := x509.NewCertPool()
-	c := withClientCAs(func() *x509.CertPool { return pool }, &tls.Config{})
-	get := func() *tls.Config {
-		got, err := c.GetConfigForClient(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return got
-	}
-	first := get()
-	if n := testing.AllocsPerRun(100, func() { get() }); n != 0 || get() != first || first.ClientCAs != pool {
-		t.Fatalf("%v allocations for the same pool", n)
-	}
-	pool = x509.NewCertPool()
-	if get() == first {
-		t.Fatal("a new pool is not used")
-	}
-}
-
 // A block cuts the session and refuses the next within a second, whatever the
 // agent does meanwhile.
 func TestBlockWithinASecond(t *testing.T) {

@@ -255,15 +255,16 @@ func (t *table) push(op *operation, to []receiver, now time.Time) {
 	for _, s := range to {
 		s.deliver(op, p)
 	}
+	t.signal(to)
 }
 
 // settled counts a session that the push reached, or will not reach. It returns
 // how long the push took once the last one has it.
-func (p *push) settled(now time.Time) (took time.Duration, last bool) {
+func (p *push) settled() (took time.Duration, last bool) {
 	if p.left.Add(-1) != 0 {
 		return 0, false
 	}
-	return now.Sub(p.begun), true
+	return time.Since(p.begun), true
 }
 
 // inOrder is the order in which a session is handed operations at its sign-in:

@@ -42,7 +42,7 @@ func TestMomentGolden(t *testing.T) {
 }
 
 func TestWaveRefused(t *testing.T) {
-	tab, now := newTable(10), time.Unix(1_700_000_000, 0)
+	tab, now := newTable(10, func([]receiver) {}), time.Unix(1_700_000_000, 0)
 	op := (&modelOp{id: task.ID{1}, notBefore: now, deliverBy: now.Add(time.Hour), held: true, targets: setOf([]uint32{7})}).make()
 	if err := tab.open(op, now); err != nil {
 		t.Fatal(err)
@@ -193,7 +193,7 @@ func TestPriorityInQueue(t *testing.T) {
 		s.deliver(&operation{task: task.Task{Operation: task.ID{byte(i)}}, priority: p}, nil)
 	}
 	s.keyrings([][]byte{[]byte("ring")})
-	s.queue.add([]byte("frame"))
+	s.queued().add([]byte("frame"))
 	for _, want := range []string{"frame", "ring"} {
 		if f, next, _ := s.take(); len(f) != 1 || string(f[0]) != want || next.op != nil {
 			t.Fatalf("took %q, want %s", f, want)
@@ -210,7 +210,7 @@ func TestPriorityInQueue(t *testing.T) {
 // gets each operation once, at the earliest of its moments and not before
 // not-before.
 func TestWavesOverlap(t *testing.T) {
-	tab, now := newTable(10), time.Unix(1_700_000_000, 0)
+	tab, now := newTable(10, func([]receiver) {}), time.Unix(1_700_000_000, 0)
 	const devices, operations = 50, 5
 	all := map[uint32]bool{}
 	for d := range uint32(devices) {

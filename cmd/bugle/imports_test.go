@@ -30,6 +30,7 @@ var watched = map[string]string{
 // and of the watched modules. It is the architecture; a shortcut fails here.
 var allowed = map[string]string{
 	"listener/poll":                 "",
+	"listener/tlsrecord":            "",
 	"listener/wire/bounded":         "msgpack",
 	"listener/wire/task":            "",
 	"listener/wire/schema":          "",
@@ -59,7 +60,7 @@ var allowed = map[string]string{
 	"projectors/operation":          "projectors journal/event listener/wire/bounded listener/wire/task roaring",
 	"projectors/status":             "projectors journal/event listener/wire/bounded",
 	"listener/wire/carrier":         "",
-	"listener":                      "listener/poll listener/wire listener/wire/carrier listener/wire/task inbox/box listener/wire/bounded",
+	"listener":                      "listener/poll listener/tlsrecord listener/wire listener/wire/carrier listener/wire/task inbox/box listener/wire/bounded",
 	"listener/feed":                 "journal/durable listener listener/wire listener/wire/bounded listener/wire/task nats",
 	"listener/relay":                "inbox/box journal/durable listener listener/wire listener/wire/task",
 	"agent/action":                  "listener/wire/schema listener/wire/task gopsutil",

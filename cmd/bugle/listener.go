@@ -62,6 +62,7 @@ func addListenerFlags(f *pflag.FlagSet) {
 	f.String("listen-http", d.ListenHTTP, "HTTPS address for agents behind proxies, and for those that join")
 	f.StringSlice("hosts", nil, "names and addresses under which agents reach this machine; they stand in its certificate from the join on")
 	f.Int64("quota", d.Quota, "bytes of files that may wait for the site; with more, nothing is taken from agents")
+	f.String("tls-park", string(d.Park), "what to keep of the TLS connection of an idle agent: tls (all of it) or keys (its keys alone; a fraction of the memory, see SECURITY.md)")
 	f.Int("per-address", d.PerAddress, "how many agents of one address may be signing in at once; raise it for a fleet behind one address")
 	f.Duration("spread", d.Spread, "over which agents are told to spread their return after a stop")
 	f.Duration("drain", d.Drain, "how long a stop waits for the site to take what is left")
@@ -70,7 +71,7 @@ func addListenerFlags(f *pflag.FlagSet) {
 }
 
 // listenerKeys are the settings that the environment may name.
-var listenerKeys = []string{"data", "site-url", "join", "join-file", "listen-tcp", "listen-http", "hosts", "quota", "per-address",
+var listenerKeys = []string{"data", "site-url", "join", "join-file", "listen-tcp", "listen-http", "hosts", "quota", "tls-park", "per-address",
 	"spread", "drain", "log-format", "log-level"}
 
 // listenerSettings are those of a listener, and how it logs.

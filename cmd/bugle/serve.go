@@ -72,6 +72,7 @@ func addServeFlags(f *pflag.FlagSet) {
 	f.Duration("seal-age", d.SealAge, "age of its first event after which a generation is closed and archived")
 	f.Int("keep-live", d.KeepLive, "how many archived generations stay in the live store too; reading them is faster there")
 	f.Duration("check-every", d.CheckEvery, "how often the whole history is checked against its bytes on disk")
+	f.String("tls-park", string(d.Park), "what to keep of the TLS connection of an idle agent: tls (all of it) or keys (its keys alone; a fraction of the memory, see SECURITY.md)")
 	f.Int("per-address", d.PerAddress, "how many agents of one address may be signing in at once; raise it for a fleet behind one address")
 	f.Int64("min-free", d.MinFree, "bytes of disk to keep free: with less the site takes no new work, and goes on once there is room")
 	f.Int64("max-logs", d.MaxLogs, "bytes of logs that devices sent (logs.collect) to keep; the oldest make room")
@@ -81,7 +82,7 @@ func addServeFlags(f *pflag.FlagSet) {
 
 // serveKeys are the settings that a file or the environment may name.
 var serveKeys = []string{"data", "site", "listen-tcp", "listen-http", "listen-feed", "console", "hosts", "cert-validity", "keep-alive",
-	"snapshot-every", "inbox-polling", "max-store", "seal-bytes", "seal-age", "keep-live", "check-every", "per-address", "min-free", "max-logs", "log-format", "log-level"}
+	"snapshot-every", "inbox-polling", "max-store", "seal-bytes", "seal-age", "keep-live", "check-every", "tls-park", "per-address", "min-free", "max-logs", "log-format", "log-level"}
 
 // clientKeys are environment variables of the administrator's commands, which a
 // shell may have set while it starts a site.

@@ -1,8 +1,10 @@
 package poll
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"sync"
 	"time"
@@ -22,29 +24,37 @@ var ErrWait net.Error = errWait{}
 // A Conn is a TCP connection that can be parked. Reading, writing and parking are for
 // one goroutine at a time; all else is for anybody.
 type Conn struct {
-	remote net.Addr
-
 	mu   sync.Mutex   // held while fd is used
 	tcp  *net.TCPConn // nil once it is parked
-	fd   int          // -1: closed, or not parked yet
+	kept *kept        // nil while everything could be written
+	fd   int32        // -1: closed, or not parked yet
+	left int32        // bytes that may be read in this turn
+	more bool         // and there were more
+	sure bool         // in this turn the kernel tells again of what comes after a short read
+	dry  bool         // there was one
 	cut  bool
+}
+
+// What a connection keeps of which few have anything.
+type kept struct {
 	out  []byte // what the kernel had no room for
 	torn error  // why nothing can be written any more
-	left int    // bytes that may be read in this turn
-	more bool   // and there were more
 }
 
 // MaxPending is how much is kept of what the kernel has no room for. Whoever writes
 // only while nothing is pending never comes near it.
 const MaxPending = 1 << 20
 
+// unheard is after which time without an acknowledgement of what was written, or an
+// answer to a keep-alive of TCP, the kernel counts a parked connection as dead, where
+// it can be told so: on Linux.
+const unheard = 90 * time.Second
+
 // ErrPending is returned by Write when too much is pending.
 var ErrPending = errors.New("the other side does not read")
 
 // NewConn makes a connection of a TCP connection, which it owns from then on.
-func NewConn(tcp *net.TCPConn) *Conn {
-	return &Conn{tcp: tcp, remote: tcp.RemoteAddr(), fd: -1}
-}
+func NewConn(tcp *net.TCPConn) *Conn { return &Conn{tcp: tcp, fd: -1} }
 
 // Park takes the socket from Go's poller. Nothing may be under way on it. Deadlines
 // count no more.
@@ -57,13 +67,14 @@ func (c *Conn) Park() error {
 	if e := raw.Control(func(p uintptr) { fd, err = dup(int(p)) }); e != nil || err != nil {
 		return fmt.Errorf("park connection: %w", errors.Join(e, err))
 	}
+	noticeDead(fd)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cut {
 		closeFD(fd)
 		return fmt.Errorf("park connection: %w", net.ErrClosed)
 	}
-	c.fd = fd
+	c.fd = int32(fd)
 	c.tcp.Close()
 	c.tcp = nil
 	return nil
@@ -76,11 +87,22 @@ func (c *Conn) blocking() *net.TCPConn {
 	return c.tcp
 }
 
-// Allow begins a turn in which n bytes may be read: then Read says [ErrWait].
-func (c *Conn) Allow(n int) {
+// Allow begins a turn in which n bytes may be read: then Read says [ErrWait]. It also
+// says so, without asking the kernel, behind a read that filled less than its buffer,
+// for of what comes later the loop tells again; not if why holds [HungUp], of which it
+// does not.
+func (c *Conn) Allow(n int, why Events) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.left, c.more = n, false
+	c.left, c.more = int32(min(n, math.MaxInt32)), false
+	c.sure, c.dry = why&HungUp == 0, false
+}
+
+// Left is how many bytes may still be read in this turn.
+func (c *Conn) Left() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return int(c.left)
 }
 
 // More tells whether Read has said so although there may be something.
@@ -96,52 +118,66 @@ func (c *Conn) poll(p poller, token uint64) error {
 	if c.fd < 0 {
 		return net.ErrClosed
 	}
-	return p.add(c.fd, token)
+	return p.add(int(c.fd), token)
 }
 
 // Read implements [net.Conn].
 func (c *Conn) Read(b []byte) (int, error) {
-	if tcp := c.blocking(); tcp != nil {
+	c.mu.Lock()
+	if tcp := c.tcp; tcp != nil {
+		c.mu.Unlock()
 		return tcp.Read(b)
 	}
-	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.fd < 0:
 		return 0, net.ErrClosed
+	case c.dry:
+		return 0, ErrWait
 	case c.left <= 0:
 		c.more = true
 		return 0, ErrWait
 	}
-	n, err := readFD(c.fd, b)
-	c.left -= n
+	n, err := readFD(int(c.fd), b)
+	c.left -= int32(n)
+	c.dry = c.sure && n < len(b)
 	return n, err
 }
 
 // Write implements [net.Conn]. Once the connection is parked it takes everything,
 // or nothing with an error, from which on every Write fails.
 func (c *Conn) Write(b []byte) (int, error) {
-	if tcp := c.blocking(); tcp != nil {
+	c.mu.Lock()
+	if tcp := c.tcp; tcp != nil {
+		c.mu.Unlock()
 		return tcp.Write(b)
 	}
-	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.fd < 0 {
 		return 0, net.ErrClosed
 	}
-	if c.torn != nil {
-		return 0, c.torn
+	if c.kept != nil {
+		return c.kept.add(b)
 	}
-	n := 0
-	if len(c.out) == 0 {
-		n, c.torn = writeFD(c.fd, b)
-	} else if len(c.out)+len(b) > MaxPending {
-		c.torn = ErrPending
+	n, err := writeFD(int(c.fd), b)
+	if err != nil {
+		c.kept = &kept{torn: err}
+		return 0, err
 	}
-	if c.torn != nil {
-		return 0, c.torn
+	if n < len(b) {
+		c.kept = &kept{out: bytes.Clone(b[n:])}
 	}
-	c.out = append(c.out, b[n:]...)
+	return len(b), nil
+}
+
+func (k *kept) add(b []byte) (int, error) {
+	if k.torn == nil && len(k.out)+len(b) > MaxPending {
+		k.torn = ErrPending
+	}
+	if k.torn != nil {
+		return 0, k.torn
+	}
+	k.out = append(k.out, b...)
 	return len(b), nil
 }
 
@@ -149,15 +185,19 @@ func (c *Conn) Write(b []byte) (int, error) {
 func (c *Conn) Flush() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.out) == 0 || c.fd < 0 || c.torn != nil {
-		return c.torn
+	k := c.kept
+	switch {
+	case k == nil:
+		return nil
+	case k.torn != nil || c.fd < 0:
+		return k.torn
 	}
-	n, err := writeFD(c.fd, c.out)
-	if c.torn = err; err != nil {
+	n, err := writeFD(int(c.fd), k.out)
+	if k.torn = err; err != nil {
 		return err
 	}
-	if c.out = c.out[n:]; len(c.out) == 0 {
-		c.out = nil
+	if k.out = k.out[n:]; len(k.out) == 0 {
+		c.kept = nil
 	}
 	return nil
 }
@@ -166,7 +206,10 @@ func (c *Conn) Flush() error {
 func (c *Conn) Pending() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.out)
+	if c.kept == nil {
+		return 0
+	}
+	return len(c.kept.out)
 }
 
 // CloseWrite tells the other side that nothing more comes.
@@ -179,7 +222,7 @@ func (c *Conn) CloseWrite() error {
 	if c.fd < 0 {
 		return net.ErrClosed
 	}
-	return shutdownFD(c.fd, true)
+	return shutdownFD(int(c.fd), true)
 }
 
 // Cut ends the connection for both sides and leaves a parked socket open: whoever
@@ -189,7 +232,7 @@ func (c *Conn) Cut() {
 	defer c.mu.Unlock()
 	c.cut = true
 	if c.fd >= 0 {
-		_ = shutdownFD(c.fd, false)
+		_ = shutdownFD(int(c.fd), false)
 	} else if c.tcp != nil {
 		c.tcp.Close()
 	}
@@ -211,8 +254,8 @@ func (c *Conn) Close() error {
 	c.cut = true
 	switch {
 	case c.fd >= 0:
-		fd := c.fd
-		c.fd, c.out = -1, nil
+		fd := int(c.fd)
+		c.fd, c.kept = -1, nil
 		return closeFD(fd)
 	case c.tcp != nil:
 		return c.tcp.Close()
@@ -228,8 +271,13 @@ func (c *Conn) LocalAddr() net.Addr {
 	return nil
 }
 
-// RemoteAddr implements [net.Conn].
-func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+// RemoteAddr implements [net.Conn]; it is nil once the connection is parked.
+func (c *Conn) RemoteAddr() net.Addr {
+	if tcp := c.blocking(); tcp != nil {
+		return tcp.RemoteAddr()
+	}
+	return nil
+}
 
 // SetDeadline implements [net.Conn], until the connection is parked.
 func (c *Conn) SetDeadline(t time.Time) error { return c.deadline((*net.TCPConn).SetDeadline, t) }

@@ -1,12 +1,15 @@
 // Package poll serves many connections with few goroutines and no buffers: whoever
 // has nothing to do costs its entry here and what its handler keeps.
 //
-// A [Loop] has some workers. A connection that is added to it gets turns: calls of
+// A [Loop] has some workers, of which as many work as there are processors, and more
+// only while turns take long. A connection that is added to it gets turns: calls of
 // [Handler.Turn] by one of the workers, one at a time, each with the reasons for
 // which it is called since the turn before: something can be read, there is room
-// for writing again, a timer has come, or somebody asked for it ([Source.Call]).
-// Readiness is edge-triggered: a turn reads until there is nothing more, and writes
-// until there is no room.
+// for writing again, a timer has come, or somebody asked for it ([Source.Call], and
+// [Loop.CallAll] for many at once). Turns come in the order in which they were first
+// asked for. Readiness is edge-triggered: a turn reads until there is nothing more, and
+// writes until there is no room. Who reads nothing in a turn that is [Readable]
+// remembers that; a turn that is not need not read.
 //
 // # Connections
 //
@@ -15,11 +18,14 @@
 // nothing on it blocks: Read returns an error that says it is temporary when there is
 // nothing to be read, which crypto/tls survives between records, and Write takes
 // everything: what the kernel has no room for is kept, and written by [Conn.Flush].
-// Whoever writes looks at [Conn.Pending] first; beyond [MaxPending] Write fails.
+// Whoever writes looks at [Conn.Pending] first; beyond [MaxPending] Write fails. What
+// the other side does not acknowledge in 90 s ends the connection, on Linux.
 //
 // A turn begins with [Conn.Allow], which says how much may be read in it: beyond that
 // Read says that there is nothing, and [Conn.More] that there may be. Then the handler
-// calls itself, and others have their turns before it goes on.
+// calls itself, and others have their turns before it goes on. Behind a read that fills
+// less than its buffer the kernel is not asked again in that turn, for it tells of what
+// comes later; only of what comes behind a hang-up ([HungUp]) it does not.
 //
 // # Timers
 //

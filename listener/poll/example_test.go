@@ -16,8 +16,8 @@ type echo struct {
 	source atomic.Pointer[poll.Source]
 }
 
-func (e *echo) Turn(poll.Events) {
-	e.conn.Allow(64 << 10)
+func (e *echo) Turn(why poll.Events) {
+	e.conn.Allow(64<<10, why)
 	if e.conn.Flush() != nil {
 		return
 	}

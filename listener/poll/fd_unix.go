@@ -16,7 +16,7 @@ func closeFD(fd int) error { return os.NewSyscallError("close", unix.Close(fd)) 
 
 func readFD(fd int, b []byte) (int, error) {
 	for {
-		switch n, err := unix.Read(fd, b); {
+		switch n, err := sysRead(fd, b); {
 		case errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.EAGAIN):
 			return 0, ErrWait
@@ -33,7 +33,7 @@ func readFD(fd int, b []byte) (int, error) {
 // writeFD writes as much as there is room for.
 func writeFD(fd int, b []byte) (n int, err error) {
 	for n < len(b) {
-		m, err := unix.Write(fd, b[n:])
+		m, err := sysWrite(fd, b[n:])
 		switch {
 		case errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.EAGAIN):

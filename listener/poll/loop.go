@@ -2,6 +2,7 @@ package poll
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,7 @@ const (
 	Writable                    // there is room again
 	Timer                       // the source's timer has come
 	Called                      // [Source.Call]
+	HungUp                      // nothing more is told of what can be read; from then on with every turn
 
 	queued // the source waits for a worker, or has one
 )
@@ -38,6 +40,10 @@ type Loop struct {
 	waiting sync.Cond // for ready; L is mu
 	ready   ring
 	closed  bool
+	workers int
+	idle    int       // workers that wait and are not woken
+	taken   time.Time // when a worker took sources last
+	enough  int       // workers, while none of them takes long
 
 	sources table
 }
@@ -46,26 +52,26 @@ type Loop struct {
 type Source struct {
 	loop    *Loop
 	handler Handler
-	state   atomic.Uint32
 	token   uint64
+	state   atomic.Uint32
 
 	// Of the wheel; guarded by its lock.
-	due        int64 // tick, 0 if no timer is set
 	slot       int32
+	due        int64 // tick, 0 if no timer is set
 	prev, next *Source
 }
 
-// New starts a loop with some workers: how many turns may be under way at once.
+// New starts a loop with some workers: how many turns may be under way at once, at most.
 func New(workers int) (*Loop, error) {
 	p, err := newPoller()
 	if err != nil {
 		return nil, fmt.Errorf("wait for connections: %w", err)
 	}
-	l := &Loop{poller: p, wheel: newWheel(time.Now()), done: make(chan struct{})}
+	l := &Loop{poller: p, wheel: newWheel(time.Now()), done: make(chan struct{}), workers: max(workers, 1), enough: runtime.GOMAXPROCS(0)}
 	l.waiting.L = &l.mu
 	l.all.Go(l.poll)
 	l.all.Go(l.tick)
-	for range max(workers, 1) {
+	for range l.workers {
 		l.all.Go(l.work)
 	}
 	return l, nil
@@ -107,6 +113,10 @@ func (l *Loop) Close() {
 // Call gives the source a turn soon.
 func (s *Source) Call() { s.wake(Called) }
 
+// CallAll calls sources of the loop, in their order, for less than as many calls cost.
+// The slice is the loop's from then on.
+func (l *Loop) CallAll(sources []*Source) { l.pushAll(marked(sources, Called)) }
+
 // Set sets the source's timer, or moves it. It is one; zero takes it away.
 func (s *Source) Set(at time.Time) { s.loop.wheel.set(s, at) }
 
@@ -119,26 +129,57 @@ func (s *Source) Remove() {
 
 // wake adds reasons, and queues the source unless it is queued.
 func (s *Source) wake(why Events) {
-	for {
-		old := Events(s.state.Load())
-		now := old | why | queued
-		if old == now {
-			return
-		}
-		if s.state.CompareAndSwap(uint32(old), uint32(now)) {
-			if old&queued == 0 {
-				s.loop.push(s)
-			}
-			return
+	if s.mark(why) {
+		s.loop.push(s)
+	}
+}
+
+// mark adds reasons. If it returns true the source is to be queued by the caller.
+func (s *Source) mark(why Events) bool {
+	old := Events(s.state.Or(uint32(why | queued)))
+	return old&queued == 0
+}
+
+// marked adds a reason to sources, and returns those that are to be queued, in the
+// same memory.
+func marked(sources []*Source, why Events) []*Source {
+	fresh := sources[:0]
+	for _, s := range sources {
+		if s.mark(why) {
+			fresh = append(fresh, s)
 		}
 	}
+	return fresh
 }
 
 func (l *Loop) push(s *Source) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.ready.push(s)
-	l.mu.Unlock()
-	l.waiting.Signal()
+	l.help()
+}
+
+func (l *Loop) pushAll(sources []*Source) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range sources {
+		l.ready.push(s)
+	}
+	l.help()
+}
+
+// slow is after what time without anybody taking sources there are too few workers.
+const slow = 20 * time.Millisecond
+
+// help wakes a worker if there is something for one more. There are as many as
+// processors at first: of more, each would be interrupted by the others in the middle of
+// its turns, and who has one then would wait for all of them. Only if turns take long
+// more are woken, so that short ones need not wait for those. With mu held.
+func (l *Loop) help() {
+	if l.idle > 0 && l.ready.len() > 0 && (l.workers-l.idle < l.enough || time.Since(l.taken) > slow) {
+		l.idle--
+		l.waiting.Signal()
+	}
 }
 
 // turns is how many sources a worker takes at most at once.
@@ -163,7 +204,8 @@ func (l *Loop) take(mine []*Source) (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for l.ready.len() == 0 && !l.closed {
-		l.waiting.Wait()
+		l.idle++
+		l.waiting.Wait() // help has counted it off again
 	}
 	if l.closed {
 		return 0
@@ -178,13 +220,15 @@ func (l *Loop) take(mine []*Source) (n int) {
 		mine[n] = s
 		n++
 	}
+	l.taken = time.Now()
+	l.help()
 	return n
 }
 
 // turn hands the reasons to the handler, and queues the source again if there are
 // new ones at its end.
 func (s *Source) turn() {
-	why := Events(s.state.And(^uint32(reasons))) & reasons
+	why := Events(s.state.And(^uint32(reasons))) &^ queued
 	s.handler.Turn(why)
 	for {
 		old := Events(s.state.Load())
@@ -208,7 +252,7 @@ type event struct {
 const atOnce = 256
 
 func (l *Loop) poll() {
-	events := make([]event, atOnce)
+	events, ready := make([]event, atOnce), make([]*Source, atOnce)
 	for {
 		n, err := l.poller.wait(events)
 		select {
@@ -220,11 +264,9 @@ func (l *Loop) poll() {
 			// Only a bug makes it fail: the descriptor is ours and open.
 			panic(fmt.Sprintf("wait for connections: %v", err))
 		}
-		for _, e := range events[:n] {
-			if s := l.sources.get(e.token); s != nil {
-				s.wake(e.why)
-			}
-		}
+		told := l.sources.told(events[:n], ready[:0])
+		l.pushAll(told)
+		clear(told)
 	}
 }
 
@@ -234,9 +276,7 @@ func (l *Loop) tick() {
 	for {
 		select {
 		case now := <-t.C:
-			for _, s := range l.wheel.pass(now) {
-				s.wake(Timer)
-			}
+			l.pushAll(marked(l.wheel.pass(now), Timer))
 		case <-l.done:
 			return
 		}

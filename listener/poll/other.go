@@ -16,3 +16,4 @@ func closeFD(int) error                  { return errors.ErrUnsupported }
 func readFD(int, []byte) (int, error)    { return 0, errors.ErrUnsupported }
 func writeFD(int, []byte) (int, error)   { return 0, errors.ErrUnsupported }
 func shutdownFD(int, bool) error         { return errors.ErrUnsupported }
+func noticeDead(int)                     {}

@@ -66,12 +66,12 @@ type echo struct {
 	gone chan struct{}
 }
 
-func (e *echo) Turn(Events) {
+func (e *echo) Turn(why Events) {
 	if e.busy.Add(1) != 1 {
 		e.bad.Add(1)
 	}
 	defer e.busy.Add(-1)
-	e.c.Allow(1 << 30)
+	e.c.Allow(1<<30, why)
 	if err := e.c.Flush(); err != nil {
 		return
 	}
@@ -175,8 +175,8 @@ func TestHangUp(t *testing.T) {
 			l := start(t, 1)
 			c, theirs := pair(t)
 			over := make(chan error, 1)
-			add(l, c, turnFunc(func(Events) {
-				c.Allow(1)
+			add(l, c, turnFunc(func(why Events) {
+				c.Allow(1, why)
 				if _, err := c.Read(make([]byte, 1)); !errors.Is(err, ErrWait) {
 					select {
 					case over <- err:
@@ -273,7 +273,7 @@ func TestBounds(t *testing.T) {
 	_, err := theirs.Write(make([]byte, 100))
 	must(t, err)
 	buf := make([]byte, 60)
-	c.Allow(61)
+	c.Allow(61, HungUp)
 	for n := 0; n < 61; {
 		m, err := c.Read(buf[:min(60, 61-n)])
 		if n += m; err != nil && !errors.Is(err, ErrWait) {
@@ -283,7 +283,7 @@ func TestBounds(t *testing.T) {
 	if _, err := c.Read(buf); !errors.Is(err, ErrWait) || !c.More() {
 		t.Errorf("read beyond the turn: %v, more %v", err, c.More())
 	}
-	if c.Allow(1); c.More() {
+	if c.Allow(1, 0); c.More() {
 		t.Error("a new turn begins with more")
 	}
 	big := make([]byte, 64<<10)

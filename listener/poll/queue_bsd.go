@@ -60,9 +60,13 @@ func (q *queue) take(events []event) (n int, err error) {
 			why = Writable
 		}
 		if e.Flags&(unix.EV_EOF|unix.EV_ERROR) != 0 {
-			why |= Readable | Writable
+			why |= Readable | Writable | HungUp
 		}
 		events[i] = event{q.tokens[uint64(e.Ident)], why}
 	}
 	return n, nil
 }
+
+func sysRead(fd int, b []byte) (int, error)  { return unix.Read(fd, b) }
+func sysWrite(fd int, b []byte) (int, error) { return unix.Write(fd, b) }
+func noticeDead(int)                         {}

@@ -30,14 +30,26 @@ func (t *table) put(s *Source) (token uint64) {
 	return uint64(p.times)<<32 | uint64(i)
 }
 
+// get finds a source. The caller holds the lock.
 func (t *table) get(token uint64) *Source {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
 	i := uint32(token)
 	if int(i) >= len(t.places) || t.places[i].times != uint32(token>>32) {
 		return nil
 	}
 	return t.places[i].source
+}
+
+// told notes events at their sources, and appends to ready those that are to be
+// queued.
+func (t *table) told(events []event, ready []*Source) []*Source {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, e := range events {
+		if s := t.get(e.token); s != nil && s.mark(e.why) {
+			ready = append(ready, s)
+		}
+	}
+	return ready
 }
 
 func (t *table) remove(token uint64) {

@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"os"
 	"time"
+
+	"github.com/bugle-fleet/bugle/listener"
 )
 
 // Config is what a listener can be told. The names in the tags are those of the
@@ -20,6 +22,7 @@ type Config struct {
 	ListenHTTP string        `koanf:"listen-http"` // agents behind proxies, and those that join
 	Hosts      []string      `koanf:"hosts"`       // under which agents reach this machine
 	Quota      int64         `koanf:"quota"`       // bytes of files that wait for the site
+	Park       listener.Park `koanf:"tls-park"`    // what is kept of the TLS connection of an idle agent
 	PerAddress int           `koanf:"per-address"` // agents of one address that may be signing in at once
 	Spread     time.Duration `koanf:"spread"`      // over which agents are told to come back after a stop
 	Drain      time.Duration `koanf:"drain"`       // how long a stop waits for the site to take what is left
@@ -34,6 +37,7 @@ func Default() Config {
 		ListenTCP:  ":10123",
 		ListenHTTP: ":10443",
 		Quota:      4 << 30,
+		Park:       listener.ParkTLS,
 		PerAddress: 128,
 		Spread:     5 * time.Second,
 		Drain:      10 * time.Second,
@@ -52,6 +56,8 @@ func (c *Config) Check() error {
 		return fmt.Errorf("join: the token is named twice, here and in --join-file")
 	case c.Quota < 1<<20:
 		return fmt.Errorf("quota: %d is less than 1 MiB", c.Quota)
+	case c.Park.Check() != nil:
+		return fmt.Errorf("tls-park: %w", c.Park.Check())
 	case c.PerAddress < 1:
 		return fmt.Errorf("per-address: %d is less than 1", c.PerAddress)
 	case c.Spread < time.Millisecond || c.Spread > time.Hour:

@@ -15,6 +15,7 @@ func TestCheck(t *testing.T) {
 		"join":        func(c *outpost.Config) { c.Token, c.TokenFile = "a", "b" },
 		"quota":       func(c *outpost.Config) { c.Quota = 1 },
 		"per-address": func(c *outpost.Config) { c.PerAddress = 0 },
+		"tls-park":    func(c *outpost.Config) { c.Park = "all" },
 		"spread":      func(c *outpost.Config) { c.Spread = 0 },
 		"drain":       func(c *outpost.Config) { c.Drain = -1 },
 	} {

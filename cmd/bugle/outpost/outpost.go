@@ -130,6 +130,7 @@ func (o *Outpost) openListener() (err error) {
 		Drop: o.forwarder.Drop, Feed: learning{o.feed, o},
 		Beacon: o.client.Beacon, Policy: o.client.Policy, Join: o.joinDevice, Renew: o.client.Renew, StoreLog: o.client.StoreLog,
 		KeepAlive: k.Site.KeepAlive, KeepAliveOf: o.client.KeepAliveOf, SnapshotEvery: k.Site.Snapshot, Spread: o.cfg.Spread,
+		Park:   o.cfg.Park,
 		Limits: listener.Limits{PerAddress: o.cfg.PerAddress},
 		Log:    o.log,
 	})

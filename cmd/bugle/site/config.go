@@ -11,6 +11,7 @@ import (
 
 	"github.com/bugle-fleet/bugle/console/authority"
 	"github.com/bugle-fleet/bugle/console/collected"
+	"github.com/bugle-fleet/bugle/listener"
 )
 
 // Config is what a site can be told. The names in the tags are those of the
@@ -33,6 +34,7 @@ type Config struct {
 	SealAge      time.Duration `koanf:"seal-age"`       // of a generation's first event, likewise
 	KeepLive     int           `koanf:"keep-live"`      // archived generations that stay in the live store too
 	CheckEvery   time.Duration `koanf:"check-every"`    // between two checks of the whole history
+	Park         listener.Park `koanf:"tls-park"`       // what is kept of the TLS connection of an idle agent
 	PerAddress   int           `koanf:"per-address"`    // agents of one address that may be signing in at once
 	MinFree      int64         `koanf:"min-free"`       // bytes of disk below which no new work is taken
 	MaxLogs      int64         `koanf:"max-logs"`       // bytes of logs of devices that are kept
@@ -56,6 +58,7 @@ func Default() Config {
 		SealBytes:    1 << 30,
 		SealAge:      30 * 24 * time.Hour,
 		CheckEvery:   24 * time.Hour,
+		Park:         listener.ParkTLS,
 		PerAddress:   128,
 		MinFree:      128 << 20,
 		MaxLogs:      collected.DefaultQuota,
@@ -77,6 +80,8 @@ func (c *Config) Check() error {
 		return fmt.Errorf("keep-alive: %s is not between 1s and 24h", c.KeepAlive)
 	case c.Snapshot < time.Second || c.Snapshot > time.Hour:
 		return fmt.Errorf("snapshot-every: %s is not between 1s and 1h", c.Snapshot)
+	case c.Park.Check() != nil:
+		return fmt.Errorf("tls-park: %w", c.Park.Check())
 	case c.PerAddress < 1:
 		return fmt.Errorf("per-address: %d is less than 1", c.PerAddress)
 	case c.MinFree < 0:

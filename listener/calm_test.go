@@ -1,0 +1,18 @@
+package listener
+
+import "testing"
+
+func TestCalm(t *testing.T) {
+	var c calm
+	total := uint64(0)
+	for i, step := range []struct {
+		came uint64
+		over bool
+	}{{0, false}, {stormSize - 1, false}, {0, false}, {stormSize, false}, {stormSize / 4, false}, {5 * stormSize, false}, {stormSize/4 - 1, true}, {0, false},
+		{stormSize, false}, {0, true}} {
+		total += step.came
+		if over := c.look(total); over != step.over {
+			t.Errorf("look %d, when %d came: over is %t", i, step.came, over)
+		}
+	}
+}

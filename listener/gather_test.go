@@ -1,0 +1,131 @@
+package listener
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/bugle-fleet/bugle/inbox/box"
+	"github.com/bugle-fleet/bugle/listener/wire"
+	"github.com/bugle-fleet/bugle/listener/wire/task"
+)
+
+// A countingDriver counts how often it was told that something waits.
+type countingDriver struct{ signals int }
+
+func (d *countingDriver) signal()          { d.signals++ }
+func (d *countingDriver) put([]byte) error { return nil }
+func (d *countingDriver) over(bool)        {}
+
+func idleListener(t testing.TB) *Listener {
+	t.Helper()
+	p := newPKI(t)
+	l, err := New(Config{Site: "P01", Name: "IDLE", Certificate: always(p.server), ClientCAs: p.clientCAs, Log: quiet(), Feed: make(script),
+		Drop:   func(box.Contents, time.Time, time.Time) error { return nil },
+		Beacon: func([16]byte) ([]byte, error) { return nil, nil },
+		Policy: func(uint32, string) (Policy, error) { return Policy{}, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// TestAcknowledgeProperty acknowledges batches of results of some sessions, of which
+// some have ended: each of the others has its answers in order, and its driver knows.
+func TestAcknowledgeProperty(t *testing.T) {
+	l := idleListener(t)
+	rapid.Check(t, func(t *rapid.T) {
+		sessions := make([]*session, 4)
+		for i := range sessions {
+			sessions[i] = newSession(l, nil, carrierTCP, uint32(i+1), "")
+			sessions[i].driver = new(countingDriver)
+		}
+		want := make(map[*session][]string)
+		t.Repeat(map[string]func(*rapid.T){
+			"batch": func(t *rapid.T) {
+				var batch []item[box.ResultRow]
+				for range rapid.IntRange(0, 20).Draw(t, "rows") {
+					s := rapid.SampledFrom(sessions).Draw(t, "session")
+					r := task.Result{Operation: task.ID{rapid.Byte().Draw(t, "op") % 3}, Device: s.device,
+						Attempt: rapid.Uint8Range(1, 2).Draw(t, "attempt"), State: rapid.SampledFrom([]task.State{task.Running, task.Succeeded}).Draw(t, "state")}
+					it := item[box.ResultRow]{row: box.ResultRow{Result: r}}
+					if rapid.IntRange(0, 3).Draw(t, "asks") > 0 {
+						it.from = s
+						if !s.hasEnded() {
+							want[s] = append(want[s], fmt.Sprint(r.Operation, r.Attempt, r.State))
+						}
+					}
+					batch = append(batch, it)
+				}
+				l.acknowledge(batch)
+			},
+			"end": func(t *rapid.T) {
+				s := rapid.SampledFrom(sessions).Draw(t, "session")
+				if s.end(reasonClosed, nil) {
+					delete(want, s) // nothing but its last words is still said
+				}
+			},
+			"take": func(t *rapid.T) {
+				s := rapid.SampledFrom(sessions).Draw(t, "session")
+				frames, _, _ := s.take()
+				if d := s.driver.(*countingDriver); len(frames) > 0 && d.signals == 0 {
+					t.Fatalf("device %d is not told of %d frames", s.device, len(frames))
+				} else {
+					d.signals = 0
+				}
+				var got []string
+				for _, f := range frames {
+					m, n, err := wire.Next(f)
+					ack, ok := m.(*wire.ResultAck)
+					if err != nil || n != len(f) || !ok {
+						t.Fatalf("got %T, %v", m, err)
+					}
+					got = append(got, fmt.Sprint(ack.Operation, ack.Attempt, ack.State))
+				}
+				if !slices.Equal(got, want[s]) {
+					t.Fatalf("device %d is answered %v, want %v", s.device, got, want[s])
+				}
+				delete(want, s)
+				if s.queue != nil {
+					t.Fatalf("device %d keeps an empty queue", s.device)
+				}
+			},
+		})
+	})
+}
+
+// TestPacerProperty compares a pacer with a bucket of tokens.
+func TestPacerProperty(t *testing.T) {
+	l := idleListener(t)
+	every := apart(l.cfg.Limits.MessageRate)
+	most := every * time.Duration(l.cfg.Limits.MessageBurst)
+	rapid.Check(t, func(t *rapid.T) {
+		s := newSession(l, nil, carrierTCP, 1, "")
+		now, credit := l.made, most
+		for range rapid.IntRange(1, 200).Draw(t, "steps") {
+			pause := time.Duration(rapid.Int64Range(0, int64(3*every)).Draw(t, "pause"))
+			if rapid.IntRange(0, 20).Draw(t, "long") == 0 {
+				pause *= 1000
+			}
+			now = now.Add(pause)
+			credit = min(most, credit+pause)
+			many := 1
+			if rapid.IntRange(0, 5).Draw(t, "many") == 0 {
+				many = 3000
+			}
+			for range many {
+				wait := s.wait(now)
+				if want := max(0, every-credit); wait != want {
+					t.Fatalf("waits %v, want %v", wait, want)
+				}
+				if wait == 0 {
+					s.count(now)
+					credit -= every
+				}
+			}
+		}
+	})
+}
