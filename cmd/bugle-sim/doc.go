@@ -41,6 +41,26 @@
 // --poll, so the figures err to the long side by up to as much and the time of a
 // call.
 //
+// # Many light agents
+//
+// "bugle-sim load" puts a server under the load of agents that hold a connection and
+// nothing else, to measure the server and not the agents: one takes some 40 KiB, and
+// the processor for its side of the protocol. It measures other push servers alike
+// (package load tells how, package fleet what an agent of bugle does, package peer
+// what those of others do):
+//
+//	bugle-sim load --agents 10000 --server-cpu 0 --peer bugle,mosquitto,nats --rounds 3
+//
+// It starts each server on a processor of its own, keeps itself off that, and prints
+// one line of JSON for each phase, as
+//
+//	{"target":"bugle","agents":10000,"round":1,"phase":"push","figures":{"taskLastMs":189, …}}
+//
+// and a table in the end. The unit of a figure is the end of its name. A process may
+// open only so many files: more agents of bugle than that are split over several
+// processes by itself, or by --processes; --listeners starts listeners that run apart,
+// for one takes 20,000 agents.
+//
 // # Exit
 //
 // 0 if every agent did everything, 1 if anything is missing or failed, 2 if the

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bugle-fleet/bugle/agent"
+	"github.com/bugle-fleet/bugle/cmd/bugle-sim/site"
 	"github.com/bugle-fleet/bugle/listener/wire"
 )
 
@@ -25,7 +26,7 @@ const (
 // join makes every member a device of the site, as fast as the listener allows.
 // Members that are devices already stay what they are. It returns how many
 // joined.
-func (f *fleet) join(ctx context.Context, s *site, token string) (joined int, err error) {
+func (f *fleet) join(ctx context.Context, s *site.Client, token string) (joined int, err error) {
 	var fresh, done atomic.Int64
 	defer f.say(ctx, func() string { return fmt.Sprintf("joined %d of %d agents", done.Load(), len(f.members)) })()
 	p := newPace(f.o.joinRate, f.o.joinBurst, f.joinAgain)
@@ -33,7 +34,7 @@ func (f *fleet) join(ctx context.Context, s *site, token string) (joined int, er
 	g.SetLimit(min(maxJoining, max(1, int(f.o.joinRate))))
 	for _, m := range f.members {
 		g.Go(func() error {
-			asked, err := m.join(ctx, s.join, token, p)
+			asked, err := m.join(ctx, s.Join, token, p)
 			if err != nil {
 				return fmt.Errorf("agent %s: %w", m.name, err)
 			}

@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/bugle-fleet/bugle/cmd/bugle-sim/load/peer"
 )
 
 func main() {
@@ -69,12 +71,7 @@ func newCommand(out, log io.Writer) *cobra.Command {
   bugle-sim --site bugle.example.com:10443 --console https://bugle.example.com:8443 --token-file admin.token --ca-file ca.crt`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("%w: %q is one argument too many", errUsage, args[0])
-			}
-			return nil
-		},
+		Args:          noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := o.check(); err != nil {
 				return fmt.Errorf("%w: %w", errUsage, err)
@@ -84,5 +81,13 @@ func newCommand(out, log io.Writer) *cobra.Command {
 	}
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	o.addFlags(c.Flags())
+	c.AddCommand(newLoad(out, log), newHand(), peer.ServerCommand())
 	return c
+}
+
+func noArguments(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%w: %q is one argument too many", errUsage, args[0])
+	}
+	return nil
 }

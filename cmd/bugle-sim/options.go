@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/bugle-fleet/bugle/cmd/bugle-sim/site"
 )
 
 // The phases.
@@ -145,6 +147,10 @@ func (o *options) checkSite() error {
 		}
 	}
 	return nil
+}
+
+func (o *options) place() site.Place {
+	return site.Place{Data: o.data, Join: o.site, API: o.console, TokenFile: o.tokenFile, CAFile: o.caFile}
 }
 
 // parseParams reads NAME=VALUE pairs. A value that is not JSON is text; a name

@@ -25,3 +25,16 @@ const (
 	filesPerAgent = 2
 	filesBeside   = 256
 )
+
+// enoughFiles says so early if this process may not open as many files as n agents
+// need.
+func enoughFiles(n int) error {
+	limit, err := openFiles()
+	if err != nil {
+		return err
+	}
+	if need := uint64(filesPerAgent*n + filesBeside); limit < need {
+		return fmt.Errorf("%d agents need %d open files and this process may have %d: raise the limit (ulimit -n) or run several with fewer agents", n, need, limit)
+	}
+	return nil
+}

@@ -93,7 +93,7 @@ func (s *simulation) ask(ctx context.Context) (*pushed, error) {
 	s.fleet.courses.begin()
 	p := &pushed{sent: time.Now(), syncs: s.fleet.records.Syncs()}
 	var err error
-	if p.PushReply, err = s.site.push(ctx, request); err != nil {
+	if p.PushReply, err = s.site.Push(ctx, request); err != nil {
 		return nil, err
 	}
 	p.answered = time.Now()
@@ -118,8 +118,8 @@ func (s *simulation) pushFigures(ctx context.Context, p *pushed) (f pushFigures,
 	}
 	ends, unended := p.course.ended.times()
 	f.Unended, f.Ended = unended, quantilesOf(since(p.answered, ends))
-	if s.site.local {
-		accepted, err := s.site.acceptedAt(ctx, p.Event)
+	if s.site.Local {
+		accepted, err := s.site.AcceptedAt(ctx, p.Event)
 		if err != nil {
 			return f, err
 		}

@@ -75,7 +75,7 @@ func (s *simulation) watch(ctx context.Context, p *pushed) (looks []look, err er
 	limited, cancel := context.WithTimeout(ctx, s.o.timeout)
 	defer cancel()
 	for {
-		reply, err := s.site.operation(limited, p.Operation, p.Event)
+		reply, err := s.site.Operation(limited, p.Operation, p.Event)
 		if limited.Err() != nil {
 			return looks, ctx.Err()
 		}
@@ -98,7 +98,7 @@ func (s *simulation) watch(ctx context.Context, p *pushed) (looks []look, err er
 
 func (s *simulation) resultFigures(ctx context.Context, p *pushed, looks []look) (f resultFigures, err error) {
 	f = resultFigures{Operation: p.Operation, Looks: len(looks), States: make(map[string]uint32)}
-	rows, err := s.site.targets(ctx, p.Operation)
+	rows, err := s.site.Targets(ctx, p.Operation)
 	if err != nil {
 		return f, err
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bugle-fleet/bugle/cmd/bugle-sim/site"
 	"github.com/bugle-fleet/bugle/console"
 )
 
@@ -132,7 +133,7 @@ func TestJoinsThatAreToldToComeLaterComeLater(t *testing.T) {
 	f.busyJoins = 4
 	o := defaults()
 	o.data, o.agents = f.data, 3
-	s, err := findSite(o)
+	s, err := site.Find(o.place())
 	if err != nil {
 		t.Fatal(err)
 	}

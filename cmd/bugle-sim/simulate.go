@@ -12,12 +12,13 @@ import (
 	"time"
 
 	"github.com/bugle-fleet/bugle/agent"
+	"github.com/bugle-fleet/bugle/cmd/bugle-sim/site"
 )
 
 // A simulation is one run of the command.
 type simulation struct {
 	o     *options
-	site  *site
+	site  *site.Client
 	fleet *fleet
 	out   *json.Encoder
 	log   io.Writer
@@ -26,7 +27,7 @@ type simulation struct {
 
 // simulate does what the options say.
 func simulate(ctx context.Context, o *options, out, log io.Writer) (err error) {
-	at, err := findSite(o)
+	at, err := site.Find(o.place())
 	if err != nil {
 		return err
 	}
@@ -132,13 +133,13 @@ func (s *simulation) connect(ctx context.Context) error {
 
 // join joins the fleet with a token of its own, and revokes what is left of it.
 func (s *simulation) join(ctx context.Context) (int, error) {
-	token, err := s.site.createToken(ctx, s.o.agents)
+	token, err := s.site.CreateToken(ctx, s.o.agents)
 	if err != nil {
 		return 0, err
 	}
 	joined, err := s.fleet.join(ctx, s.site, token.Token)
 	if joined < s.o.agents {
-		if err := s.site.revokeToken(context.WithoutCancel(ctx), token.ID); err != nil {
+		if err := s.site.RevokeToken(context.WithoutCancel(ctx), token.ID); err != nil {
 			fmt.Fprintln(s.log, "bugle-sim: revoke join token:", err)
 		}
 	}

@@ -12,6 +12,17 @@ import (
 // TestThreeAgentsAgainstASite is the one test against the real thing: it fails if
 // the site's API is not what this command takes it for.
 func TestThreeAgentsAgainstASite(t *testing.T) {
+	data := openRealSite(t)
+	lines, _ := sim(t, 0, args("--data", data, "--phases", "push,results", "--pushes", "1")...)
+	results := lines[2]["pushes"].([]any)[0].(map[string]any)
+	if hops, _ := results["hops"].(map[string]any); len(hops) != 6 || results["visible"] != 3.0 {
+		t.Errorf("results: %v", results)
+	}
+}
+
+// openRealSite opens a site and returns its folder.
+func openRealSite(t *testing.T) string {
+	t.Helper()
 	cfg := realsite.Default()
 	cfg.Data, cfg.Version = t.TempDir(), "test"
 	cfg.ListenTCP, cfg.ListenHTTP, cfg.ListenFeed, cfg.Console = "127.0.0.1:0", "127.0.0.1:0", "", "127.0.0.1:0"
@@ -20,16 +31,12 @@ func TestThreeAgentsAgainstASite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
-	}()
-	lines, _ := sim(t, 0, args("--data", cfg.Data, "--phases", "push,results", "--pushes", "1")...)
-	results := lines[2]["pushes"].([]any)[0].(map[string]any)
-	if hops, _ := results["hops"].(map[string]any); len(hops) != 6 || results["visible"] != 3.0 {
-		t.Errorf("results: %v", results)
-	}
+	})
+	return cfg.Data
 }
 
 func Example() {

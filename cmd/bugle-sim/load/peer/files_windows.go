@@ -1,0 +1,3 @@
+package peer
+
+func shareFiles() error { return nil }
