@@ -121,7 +121,7 @@ type Policy struct {
 // means the default.
 type Limits struct {
 	Sessions   int // signed-in devices; default 20,000. Connections are at most Handshakes more
-	Handshakes int // connections over TCP that have not signed in; default 256, more wait in the backlog
+	Handshakes int // connections over TCP that have not signed in; default 1,024 (at a round trip of 200 ms, two of them each, 2,500 sign-ins a second), more wait in the backlog
 	PerAddress int // connections of one address that have not signed in, on each port; default 128
 	// Handshaking is how many handshakes are computed at once, of both ports; default
 	// half of the processors, so that the other half is there for who is signed in.
@@ -209,7 +209,7 @@ func (c Config) withDefaults() Config {
 	}
 	l := &c.Limits
 	orDefault(&l.Sessions, 20_000)
-	orDefault(&l.Handshakes, 256)
+	orDefault(&l.Handshakes, 1024)
 	orDefault(&l.PerAddress, 128)
 	orDefault(&l.Handshaking, max(1, runtime.GOMAXPROCS(0)/2))
 	orDefault(&l.StrangerRate, 20)

@@ -135,8 +135,9 @@
 //     much, costs five times as much. Who has used the budget up is served while there
 //     is no more than 100 connections a second of such, and reset else. What an
 //     address owes is bounded: with the defaults it is over within half a minute.
-//   - In a handshake 64 KiB may be sent, over HTTPS 1 MiB by who is not known. A frame
-//     takes memory as it comes, not as it claims.
+//   - In a handshake 64 KiB may be sent, and 128 KiB after it by who is not known: a
+//     join request has 64 KiB at most. A frame takes memory as it comes, not as it
+//     claims.
 //   - Who shakes hands over HTTPS, and whose first request does not come in time, is
 //     counted as refused.
 //   - A device signs in over TCP 10 times at once and once more each second; then it is

@@ -97,6 +97,37 @@ func TestAcknowledgeProperty(t *testing.T) {
 	})
 }
 
+// A readyDriver writes at once when it is told that something waits.
+type readyDriver struct {
+	countingDriver
+	s     *session
+	wrote int
+}
+
+func (d *readyDriver) signal() {
+	frames, _, _ := d.s.take()
+	d.wrote += len(frames)
+}
+
+// TestFileOfOneSession answers a whole file of results that are all of one session,
+// which come together when the disk was slow: it reads, and must not be cut as if it
+// did not.
+func TestFileOfOneSession(t *testing.T) {
+	l := idleListener(t)
+	s := newSession(l, nil, carrierTCP, 7, "")
+	d := &readyDriver{s: s}
+	s.driver = d
+	batch := make([]item[box.ResultRow], fileRows)
+	for i := range batch {
+		batch[i] = item[box.ResultRow]{from: s, row: box.ResultRow{Result: task.Result{Operation: task.ID{byte(i), byte(i >> 8)},
+			Device: 7, Attempt: 1, State: task.Succeeded}}}
+	}
+	l.acknowledge(batch)
+	if s.hasEnded() || d.wrote != fileRows {
+		t.Errorf("the session has ended: %v, %d answers were written", s.hasEnded(), d.wrote)
+	}
+}
+
 // TestPacerProperty compares a pacer with a bucket of tokens.
 func TestPacerProperty(t *testing.T) {
 	l := idleListener(t)

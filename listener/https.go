@@ -240,7 +240,7 @@ func awaited(r *http.Request) (done func()) {
 		return func() {}
 	}
 	c.busy.Add(1)
-	return func() { c.busy.Add(-1) }
+	return c.answered
 }
 
 type connectionKey struct{}

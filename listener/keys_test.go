@@ -19,6 +19,7 @@ import (
 
 	"github.com/bugle-fleet/bugle/inbox/box"
 	"github.com/bugle-fleet/bugle/listener/tlsrecord"
+	"github.com/bugle-fleet/bugle/listener/wire"
 )
 
 // benchPark is what benches keep of parked sessions. No test of this package runs
@@ -145,6 +146,38 @@ func TestKeysCannotBeKept(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "only the keys"); n != 1 {
 		t.Errorf("it was said %d times: %s", n, log.String())
+	}
+}
+
+// TestMuchBehindTheSignIn reads whole what an agent sends together with its sign-in:
+// more than is read before the session is parked.
+func TestMuchBehindTheSignIn(t *testing.T) {
+	for _, park := range []Park{ParkTLS, ParkKeys} {
+		t.Run(string(park), func(t *testing.T) {
+			withPark(t, park)
+			b := parkedBench(t, patient, nil)
+			raw, err := b.dial()
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn := tls.Client(raw, b.pki.client(7))
+			if err := conn.Handshake(); err != nil {
+				t.Fatal(err)
+			}
+			a := b.agent(conn, raw)
+			together, err := wire.Append(nil, &wire.SignIn{Version: wire.Version})
+			for id := uint64(1); id <= 6 && err == nil; id++ {
+				together, err = wire.Append(together, &wire.Inventory{ID: id, At: time.Now(), Facts: []wire.Fact{{Name: "fact", Value: strings.Repeat("x", 900)}}})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.raw(together)
+			expect[*wire.Welcome](a)
+			for range 6 {
+				expect[*wire.InventoryAck](a)
+			}
+		})
 	}
 }
 

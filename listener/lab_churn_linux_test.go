@@ -57,10 +57,8 @@ func (l *lab) settled(begun held) (a account) {
 // travellers are devices that come and go over TCP.
 type travellers struct {
 	l       *lab
-	devices []uint32
 	full    []*tls.Config // of each device
 	again   []*tls.Config // the same, with what resumes its session
-	cut     []*tls.Config // a third, for sessions that displace
 	came    atomic.Int64
 	resumed atomic.Int64
 }

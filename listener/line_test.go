@@ -1,9 +1,12 @@
 package listener
 
 import (
+	"context"
 	"crypto/tls"
 	"net"
+	"net/http"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -172,6 +175,56 @@ func TestLobbyIsBounded(t *testing.T) {
 			t.Fatal("of lines that are as long the newcomer's is not the one that loses its last")
 		}
 		b.close()
+	})
+}
+
+// Who comes from ever new addresses leaves nothing behind, served or not.
+func TestLobbyForgetsAddresses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newTestLobby(t, 1, 1, 4, time.Hour)
+		first, _, _ := b.comes("192.0.2.9")
+		for i := range 100 {
+			b.comes("198.51.100." + strconv.Itoa(i))
+		}
+		if len(b.lines) != 4 || b.turns.Len() != 4 || b.waits() != 4 || len(b.refused) != 96 {
+			t.Errorf("%d lines and %d turns of %d who wait, %d were refused", len(b.lines), b.turns.Len(), b.waits(), len(b.refused))
+		}
+		b.leave(first)
+		if len(b.lines) != 3 || b.turns.Len() != 3 || b.waits() != 3 {
+			t.Errorf("%d lines and %d turns of %d who wait", len(b.lines), b.turns.Len(), b.waits())
+		}
+		b.close()
+	})
+}
+
+// The time that an answer takes is not the client's, although the server reads on
+// meanwhile.
+func TestAnswersAreOurTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, far := comesFrom(t, "192.0.2.1") // and is read from
+		synctest.Wait()
+		request := (&http.Request{}).WithContext(context.WithValue(t.Context(), connectionKey{}, &counted{visitor: v}))
+		kept := func(want time.Duration) {
+			t.Helper()
+			if d := v.keptWaiting(time.Now()); d != want {
+				t.Errorf("kept us waiting for %s, want %s", d, want)
+			}
+		}
+		done := awaited(request)
+		time.Sleep(10 * time.Second)
+		kept(0)
+		done()
+		kept(0)
+		time.Sleep(2 * time.Second)
+		kept(2 * time.Second)
+		if _, err := far.Write([]byte{1}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		kept(2 * time.Second)
+		time.Sleep(time.Second)
+		kept(3 * time.Second) // and begins to be waited for again
+		v.Close()
 	})
 }
 

@@ -40,10 +40,12 @@ type lobby struct {
 // shake hands: in a storm, agents are busy too.
 const begunPatience = 3
 
-// A line is who waits of one address, who came first at its head.
+// A line is who waits of one address, who came first at its head. It is there while
+// somebody does: addresses are as many as an attacker likes.
 type line struct {
 	address string
 	wait    []*visitor
+	turn    *list.Element
 }
 
 func newLobby(most, each int, room func() int, slow func() time.Duration, cut, refuse func(*visitor)) *lobby {
@@ -98,9 +100,17 @@ func (b *lobby) line(address string) *line {
 	if l == nil {
 		l = &line{address: address}
 		b.lines[address] = l
-		b.turns.PushBack(l)
+		l.turn = b.turns.PushBack(l)
 	}
 	return l
+}
+
+// left is told that one has left a line.
+func (b *lobby) left(l *line) {
+	if b.waiting--; len(l.wait) == 0 {
+		b.turns.Remove(l.turn)
+		delete(b.lines, l.address)
+	}
 }
 
 // join puts v at the end of its line. If there is no room for one more the last of
@@ -129,7 +139,7 @@ func (b *lobby) shorten(l *line) *visitor {
 	v := l.wait[last]
 	l.wait[last] = nil
 	l.wait = l.wait[:last]
-	b.waiting--
+	b.left(l)
 	return v
 }
 
@@ -140,11 +150,6 @@ func (b *lobby) place(cut bool) (out []*visitor) {
 	for skipped < b.turns.Len() {
 		first := b.turns.Front()
 		l := first.Value.(*line)
-		if len(l.wait) == 0 {
-			b.turns.Remove(first)
-			delete(b.lines, l.address)
-			continue
-		}
 		full := len(b.in) >= b.most
 		var slow *visitor
 		switch {
@@ -174,7 +179,7 @@ func (b *lobby) place(cut bool) (out []*visitor) {
 		v := l.wait[0]
 		l.wait[0] = nil
 		l.wait = l.wait[1:]
-		b.waiting--
+		b.left(l)
 		b.seat(v)
 		skipped = 0
 	}
@@ -282,8 +287,8 @@ func (b *lobby) len() int {
 
 // Bounds of what a visitor may send.
 const (
-	shakeBytes   = 64 << 10 // in a handshake
-	visitorBytes = 1 << 20  // over HTTPS without a certificate
+	shakeBytes   = 64 << 10  // in a handshake
+	visitorBytes = 128 << 10 // after it: twice the largest join request
 )
 
 // A visitor is a connection as it came, before TLS. Until it is known who it is,
@@ -331,8 +336,8 @@ func (v *visitor) Read(p []byte) (int, error) {
 	begun := time.Now()
 	v.since.Store(begun.UnixNano())
 	n, err := v.Conn.Read(p)
-	v.waited.Add(int64(time.Since(begun)))
-	v.since.Store(0)
+	since := v.since.Swap(0) // first, so that the time never counts twice
+	v.waited.Add(max(0, min(int64(time.Since(begun)), time.Now().UnixNano()-since)))
 	if v.left.Add(-int64(n)) < 0 && !v.known.Load() {
 		v.reset()
 		return 0, errTooMuch
@@ -391,6 +396,15 @@ func (v *visitor) keptWaiting(now time.Time) time.Duration {
 		d += now.Sub(time.Unix(0, since))
 	}
 	return d
+}
+
+// answered ends what [visitor.busy] counts: a read that is under way waits for the
+// client from now on.
+func (v *visitor) answered() {
+	if since := v.since.Load(); since != 0 {
+		v.since.CompareAndSwap(since, time.Now().UnixNano())
+	}
+	v.busy.Add(-1)
 }
 
 // reset hangs up without a word, and leaves nothing behind in the kernel.

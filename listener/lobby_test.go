@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"net"
@@ -21,6 +22,7 @@ import (
 	"github.com/bugle-fleet/bugle/inbox/box"
 	"github.com/bugle-fleet/bugle/listener/wire"
 	"github.com/bugle-fleet/bugle/listener/wire/carrier"
+	"github.com/bugle-fleet/bugle/listener/wire/task"
 )
 
 // A peer is a connection from an address, as the listener sees it.
@@ -340,4 +342,68 @@ func TestBytesOfStrangers(t *testing.T) {
 	if n := answers(b.pki.certificate(7)); n != requests {
 		t.Errorf("a device got %d answers of %d", n, requests)
 	}
+}
+
+// What a stranger may send on one connection holds the longest join request; the
+// logs of a device and the files of a listener that runs apart are beyond it.
+func TestBytesOfRequests(t *testing.T) {
+	const body = 2 * visitorBytes
+	all := func(r io.Reader) error {
+		n, err := io.Copy(io.Discard, r)
+		if err == nil && n != body {
+			err = fmt.Errorf("%d bytes came, want %d", n, body)
+		}
+		return err
+	}
+	id := wire.ListenerIdentity{Site: "P01", Name: "EAST01"}
+	b, url := webBench(t, func(c *Config) {
+		c.Join = func(context.Context, wire.JoinRequest, string) (wire.JoinReply, error) {
+			return wire.JoinReply{Device: 1}, nil
+		}
+		c.StoreLog = func(_ context.Context, _ uint32, _ task.ID, _ [32]byte, _ int64, r io.Reader) error { return all(r) }
+		c.Outpost = func(chain []*x509.Certificate) (string, bool) {
+			l, err := wire.ListenerOf(chain[0])
+			return l.Name, err == nil && l == id
+		}
+		c.Routes = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if all(r.Body) != nil {
+				w.WriteHeader(http.StatusBadRequest)
+			}
+		})
+	})
+	outpost := b.pki.certificate(1, func(c *x509.Certificate) { c.URIs = []*neturl.URL{id.URI()} })
+	longest := `{"name":"` + strings.Repeat("x", wire.MaxJoin-len(`{"name":""}`)) + `"}`
+	long, logs := strings.Repeat("x", body), wire.LogsPath+task.ID{1}.String()
+	for _, c := range []struct {
+		who, method, path, body string
+		certificates            []tls.Certificate
+		want                    int // 0: cut off, or refused
+	}{
+		{"a stranger that joins", "POST", wire.JoinPath, longest, nil, http.StatusOK},
+		{"a device with logs", "PUT", logs, long, []tls.Certificate{b.pki.certificate(7)}, http.StatusNoContent},
+		{"a listener with files", "POST", RoutesPath + "files", long, []tls.Certificate{outpost}, http.StatusOK},
+		{"a stranger with logs", "PUT", logs, long, nil, 0},
+		{"a stranger with files", "POST", RoutesPath + "files", long, nil, 0},
+	} {
+		if got := b.sends(c.method, url+c.path, c.body, c.certificates...); got != c.want && (c.want != 0 || got < 400) {
+			t.Errorf("%s: status %d, want %d", c.who, got, c.want)
+		}
+	}
+}
+
+// sends makes a request on a connection of its own; 0 means that there was no answer.
+func (b *bench) sends(method, url, body string, certificates ...tls.Certificate) (status int) {
+	b.t.Helper()
+	req, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set(wire.HeaderSHA256, strings.Repeat("0", 64))
+	res, err := b.web(false, certificates...).Do(req)
+	if err != nil {
+		return 0
+	}
+	defer res.Body.Close()
+	return res.StatusCode
 }

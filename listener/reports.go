@@ -22,12 +22,16 @@ func (l *Listener) result(s *session, m *wire.Result) (full <-chan struct{}) {
 	return full
 }
 
+// answersAtOnce is how many answers are queued before they are told of: a queue holds
+// more ([queueFrames]), but not as many as a file has rows, which can be one session's.
+const answersAtOnce = 1024
+
 // acknowledge answers the agents whose results are durable. What one of them is
 // answered is written together; the same answer to many is the same bytes.
 func (l *Listener) acknowledge(batch []item[box.ResultRow]) {
 	l.finals(batch)
 	frames := make(map[wire.ResultAck][]byte)
-	answered := make([]receiver, 0, len(batch))
+	answered := make([]receiver, 0, min(len(batch), answersAtOnce))
 	for i := range batch {
 		r, from := &batch[i].row, batch[i].from
 		if from == nil {
@@ -40,7 +44,10 @@ func (l *Listener) acknowledge(batch []item[box.ResultRow]) {
 			frames[ack] = f
 		}
 		if f != nil && from.enqueue(f) {
-			answered = append(answered, from)
+			if answered = append(answered, from); len(answered) == answersAtOnce {
+				l.signalAll(answered)
+				answered = answered[:0]
+			}
 		}
 	}
 	l.signalAll(answered)

@@ -72,6 +72,7 @@ func (c *Conn) rarely() *rare {
 func (c *Conn) Over(raw net.Conn) *Conn {
 	moved := *c
 	moved.raw = raw
+	c.rare = nil // is moved's, and not to be cleared
 	c.forget(net.ErrClosed)
 	return &moved
 }

@@ -292,6 +292,26 @@ func TestForgets(t *testing.T) {
 	}
 }
 
+// TestMovesWhatWaits goes on over another connection in the middle of a record that was
+// opened, with a whole one and a part of one behind it.
+func TestMovesWhatWaits(t *testing.T) {
+	m := mustMeet(t, serverConfig(), clientConfig(), nil)
+	seal := m.forge(t)
+	all := append(append(seal(typeData, []byte("first")), seal(typeData, []byte("second"))...), seal(typeData, []byte("third"))...)
+	m.receive(all[:len(all)-4])
+	expect(t, m.ours, []byte("f"), 1)
+	m.ours = m.ours.Over(m.near)
+	expect(t, m.ours, []byte("irst"), 2)
+	m.ours = m.ours.Over(m.near)
+	expect(t, m.ours, []byte("second"), 6)
+	if _, err := m.ours.Read(make([]byte, 10)); !errors.Is(err, errWait{}) {
+		t.Error(err)
+	}
+	m.ours = m.ours.Over(m.near)
+	m.receive(all[len(all)-4:])
+	expect(t, m.ours, []byte("third"), 10)
+}
+
 // TestBrokenBelow writes nothing any more once that has failed, for a record may be
 // half there.
 func TestBrokenBelow(t *testing.T) {
