@@ -60,6 +60,8 @@ var catalogue = []MessageInfo{
 	message(3011, "listener", event.Error, "Certificates cannot be renewed at present.", "The text has the cause. Devices go on with those that they have for a few days."),
 	message(3012, "listener", event.Warning, "An agent asks for a new certificate again and again.", "Look at the agent's log: it may be unable to keep the certificate."),
 	message(3013, "listener", event.Warning, "An address connects again and again and nobody signs in.", "Find out who is there; if it is a whole fleet behind one address, look at why its agents are refused."),
+	message(3014, "listener", event.Warning, "More agents come than can sign in before they give up.", "They come back, spread over a longer time; if it goes on, give the listener more processors or add one."),
+	message(3015, "listener", event.Error, "The process has no file descriptors left for newcomers.", "Raise its limit of open files (LimitNOFILE); it needs one for each agent and some more."),
 
 	message(3101, "relay", event.Error, "A listener that runs apart has put a file aside, for the site refuses it for good; agents may have been told that what it holds is safe.",
 		"The text names the file and the reason. Once the cause is gone, move the file from box/bad back to box in the listener's folder: it is sent within seconds."),

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -39,7 +40,9 @@ DATA/run/addresses.json once the site is ready.
 Every setting is a flag, a key of the same name in the file that --config names
 (YAML), or an environment variable: BUGLE_LISTEN_TCP is --listen-tcp. A flag wins
 over the environment, that over the file. SIGTERM and Ctrl-C end the site in good
-order.`,
+order.
+
+Go's garbage collector runs with GOGC=30 unless the environment has GOGC.`,
 		Example: "  bugle serve --data /var/lib/bugle --hosts bugle.example.com",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -47,6 +50,7 @@ order.`,
 			if err != nil {
 				return &admin.ExitError{Code: 2, Err: err}
 			}
+			collectOften()
 			return serveLogged(c.Context(), cfg)
 		},
 	}
@@ -144,6 +148,23 @@ func environment() koanf.Provider {
 			return key, value
 		},
 	})
+}
+
+// sitePercent is how much garbage there may be in a site, in percent of what lives.
+//
+// The memtables of the views count as living from the start, 42 MB each though hardly
+// a page of them was touched, and there is nothing in them to scan. With the usual 100
+// the garbage of a fleet that returns grows by as much again before anybody looks for
+// it: while 2,500 agents came back at once the process grew by 255 MiB with 100 and by
+// 104 MiB with 20, and by 305 MiB for 10,000 agents with 30. The processor time of a
+// sign-in was the same within the noise.
+const sitePercent = 30
+
+// collectOften sets the garbage collector of a site, unless the environment does.
+func collectOften() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(sitePercent)
+	}
 }
 
 // serveLogged serves with log files in the site's folder, unless a restore is under

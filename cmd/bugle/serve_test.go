@@ -1,17 +1,24 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 
 	"github.com/spf13/pflag"
 
 	"github.com/bugle-fleet/bugle/cmd/bugle/site"
+	"github.com/bugle-fleet/bugle/console"
 )
 
 // TestDemo is the README's first command.
@@ -75,6 +82,42 @@ func TestPortInUse(t *testing.T) {
 	p := start(t, "bugle", "serve", "--data", t.TempDir(), "--listen-tcp", address, "--listen-http", "127.0.0.1:0", "--listen-feed", "", "--console", "127.0.0.1:0")
 	p.await("listen on " + address + " (--listen-tcp)")
 	<-p.done
+}
+
+// TestGarbageOfASite asks a site's process how often it collects garbage.
+func TestGarbageOfASite(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	pem, err := os.ReadFile(filepath.Join(w.data(), "keys", "ca.crt"))
+	roots := x509.NewCertPool()
+	if err != nil || !roots.AppendCertsFromPEM(pem) {
+		t.Fatalf("read CA: %v", err)
+	}
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	res, err := client.Get("https://" + w.ip + ":8443" + console.PathMetrics)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	want := "\ngo_gc_gogc_percent " + cmp.Or(os.Getenv("GOGC"), "30") + "\n"
+	if err != nil || !strings.Contains(string(b), want) {
+		t.Errorf("%v, there is no %q in\n%s", err, want, b)
+	}
+}
+
+// TestGarbageByTheEnvironment leaves the collector alone if the environment sets it.
+func TestGarbageByTheEnvironment(t *testing.T) {
+	before := debug.SetGCPercent(77)
+	defer debug.SetGCPercent(before)
+	for set, want := range map[string]int{"": sitePercent, "55": 77} {
+		t.Setenv("GOGC", set)
+		debug.SetGCPercent(77)
+		collectOften()
+		if got := debug.SetGCPercent(77); got != want {
+			t.Errorf("with GOGC=%q the collector runs with %d, want %d", set, got, want)
+		}
+	}
 }
 
 func TestSettings(t *testing.T) {

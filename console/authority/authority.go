@@ -41,6 +41,7 @@ type Authority struct {
 	pool      *x509.CertPool // of the newest ring
 	everCAs   *x509.CertPool // of all
 	devices   []device       // by number; 0 is nobody's
+	active    int            // of them are not blocked
 	joined    map[joinKey]uint32
 	tokens    map[string]*token
 	listeners map[string]*listener
@@ -181,11 +182,11 @@ func (a *Authority) Apply(e *event.Event) {
 	defer a.mu.Unlock()
 	switch p := e.Payload.(type) {
 	case *event.DeviceJoined:
-		a.applyJoined(p, e)
+		a.recount(p.Device, func() { a.applyJoined(p, e) })
 	case *event.DeviceBlocked:
-		a.applyBlocked(p.Device, true, e.Number)
+		a.recount(p.Device, func() { a.applyBlocked(p.Device, true, e.Number) })
 	case *event.DeviceUnblocked:
-		a.applyBlocked(p.Device, false, e.Number)
+		a.recount(p.Device, func() { a.applyBlocked(p.Device, false, e.Number) })
 	case *event.TokenCreated:
 		a.tokens[p.Token] = &token{hash: p.Hash, uses: p.Uses, created: e.Accepted, expires: p.Expires, listener: p.Listener, scope: p.Scope}
 	case *event.TokenRevoked:

@@ -254,6 +254,10 @@ func (a *Authority) Restore(saved []byte) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.devices, a.joined, a.tokens, a.listeners, a.rings = n.devices, n.joined, n.tokens, n.listeners, n.rings
+	a.active = 0
+	for number := range a.devices {
+		a.active += a.actives(uint32(number))
+	}
 	a.renewPool()
 	return err
 }

@@ -145,6 +145,10 @@ func sameAnswers(t *rapid.T, got, want *Authority) {
 	if !slices.Equal(got.Devices(), want.Devices()) || !slices.Equal(got.Blocked(), want.Blocked()) || len(got.devices) != len(want.devices) {
 		t.Fatalf("devices %v, %v, want %v, %v", got.Devices(), got.Blocked(), want.Devices(), want.Blocked())
 	}
+	active := len(want.Devices()) - len(want.Blocked())
+	if got.Active() != active || want.Active() != active {
+		t.Fatalf("active %d, and %d where all was told, want %d", got.Active(), want.Active(), active)
+	}
 	for _, id := range []string{"red", "green", "blue", "", "none"} {
 		gotToken, gotThere := got.Token(id)
 		wantToken, wantThere := want.Token(id)

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bugle-fleet/bugle/cmd/bugle/ports"
 	"github.com/bugle-fleet/bugle/cmd/bugle/stage"
 	"github.com/bugle-fleet/bugle/journal"
 	"github.com/bugle-fleet/bugle/journal/durable"
@@ -110,10 +111,10 @@ func (o *Outpost) open(ctx context.Context) (err error) {
 func (o *Outpost) boxDir() string { return filepath.Join(o.cfg.Data, "box") }
 
 func (o *Outpost) bind() (err error) {
-	if o.tcp, err = net.Listen("tcp", o.cfg.ListenTCP); err != nil {
+	if o.tcp, err = ports.Listen(o.cfg.ListenTCP); err != nil {
 		return fmt.Errorf("listen on %s (--listen-tcp): %w", o.cfg.ListenTCP, err)
 	}
-	if o.http, err = net.Listen("tcp", o.cfg.ListenHTTP); err != nil {
+	if o.http, err = ports.Listen(o.cfg.ListenHTTP); err != nil {
 		return fmt.Errorf("listen on %s (--listen-http): %w", o.cfg.ListenHTTP, err)
 	}
 	return nil

@@ -4,15 +4,16 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/bugle-fleet/bugle/inbox"
 	"github.com/bugle-fleet/bugle/listener"
 )
 
-// collectors are the site's own figures; the console adds its own. No label is
-// per device.
+// collectors are the site's own figures, and those of its process; the console adds
+// its own. No label is per device.
 func (s *Site) collectors() []prometheus.Collector {
-	var all []prometheus.Collector
+	all := []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})}
 	gauge := func(name, help string, read func() float64) {
 		all = append(all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "bugle", Name: name, Help: help}, read))
 	}
@@ -26,7 +27,11 @@ func (s *Site) collectors() []prometheus.Collector {
 		return func() float64 { return read(s.inbox.Stats()) }
 	}
 	gauge("listener_connections", "Connections, signed in or not.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Connections) }))
+	gauge("listener_waiting", "Connections that wait for a place to shake hands.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Waiting) }))
 	gauge("listener_handshakes", "TLS handshakes under way.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Handshakes) }))
+	gauge("listener_handshake_cost_seconds", "Moving mean of the time that a TLS handshake is computed.", listenerFigure(func(t listener.Stats) float64 { return t.HandshakeCost.Seconds() }))
+	gauge("listener_sign_in_rate", "Sign-ins a second that this machine can do, by the cost of a handshake.", listenerFigure(func(t listener.Stats) float64 { return t.SignInRate }))
+	gauge("listener_spread_seconds", "Time over which agents are told to spread a reconnect.", listenerFigure(func(t listener.Stats) float64 { return t.Spread.Seconds() }))
 	gauge("listener_sessions", "Devices that are signed in.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Sessions) }))
 	gauge("listener_operations", "Open operations.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Operations) }))
 	gauge("listener_pending_results", "Results that are not on disk yet.", listenerFigure(func(t listener.Stats) float64 { return float64(t.PendingResults) }))
@@ -36,6 +41,10 @@ func (s *Site) collectors() []prometheus.Collector {
 	counter("listener_slowed_total", "Of the refused: connections of addresses that connect again and again without signing in.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Slowed) }))
 	counter("listener_cut_slow_total", "Of the refused: connections that kept the listener waiting while others wanted in.", listenerFigure(func(t listener.Stats) float64 { return float64(t.CutSlow) }))
 	counter("listener_sign_ins_too_often_total", "Of the refused: sign-ins of devices that sign in again and again.", listenerFigure(func(t listener.Stats) float64 { return float64(t.TooOften) }))
+	counter("listener_overflowed_total", "Of the refused: connections beyond what can be served before agents give up.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Overflowed) }))
+	counter("listener_no_files_total", "Times that newcomers were turned away because the process was short of file descriptors.", listenerFigure(func(t listener.Stats) float64 { return float64(t.NoFiles) }))
+	counter("listener_known_certificates_total", "Certificates whose chains were verified before.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Known) }))
+	counter("listener_resumed_total", "TLS handshakes over TCP with a session ticket.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Resumed) }))
 	gauge("listener_addresses_slowed", "Addresses that connect again and again without signing in.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Owing) }))
 	counter("listener_pushes_total", "Tasks that were sent, replays included.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Pushes) }))
 	counter("listener_results_total", "Results that agents reported.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Results) }))

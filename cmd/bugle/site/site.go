@@ -299,6 +299,7 @@ func (s *Site) openListener(ctx context.Context) error {
 		Drop: s.space.roomyDrop(spool),
 		Feed: s.feed, Beacon: s.authority.Beacon, Policy: s.policy, Join: s.join, Renew: s.renew, Routes: s.relay, Outpost: s.outpost, StoreLog: s.storeLog,
 		KeepAlive: s.cfg.KeepAlive, KeepAliveOf: s.policies.KeepAlive, SnapshotEvery: s.cfg.Snapshot,
+		Agents: s.authority.Active,
 		Park:   s.cfg.Park,
 		Limits: listener.Limits{PerAddress: s.cfg.PerAddress},
 		Log:    s.cfg.Log.With("component", "listener"),

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/bugle-fleet/bugle/cmd/bugle/ports"
 )
 
 // Addresses are where a site listens, as host:port; DATA/run/addresses.json has
@@ -22,11 +24,13 @@ type Addresses struct {
 type sockets struct{ tcp, http, console net.Listener }
 
 func bind(cfg *Config) (s sockets, err error) {
+	usual := func(address string) (net.Listener, error) { return net.Listen("tcp", address) }
 	for _, b := range []struct {
 		socket        *net.Listener
 		flag, address string
-	}{{&s.tcp, "listen-tcp", cfg.ListenTCP}, {&s.http, "listen-http", cfg.ListenHTTP}, {&s.console, "console", cfg.Console}} {
-		if *b.socket, err = net.Listen("tcp", b.address); err != nil {
+		listen        func(address string) (net.Listener, error)
+	}{{&s.tcp, "listen-tcp", cfg.ListenTCP, ports.Listen}, {&s.http, "listen-http", cfg.ListenHTTP, ports.Listen}, {&s.console, "console", cfg.Console, usual}} {
+		if *b.socket, err = b.listen(b.address); err != nil {
 			return s, errors.Join(fmt.Errorf("listen on %s (--%s): %w", b.address, b.flag, err), s.close())
 		}
 	}
