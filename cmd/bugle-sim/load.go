@@ -37,7 +37,8 @@ or else to standard error.
   push     a small task to all; each agent answers at once
   tenth    the same to every tenth agent
   storm    all are away, a task is pushed, all return at once: with their TLS sessions,
-           and with full handshakes; with --jitter once more, spread over that time
+           and with full handshakes; with --jitter once more, spread over that time;
+           bugle's API is asked meanwhile, by a process that does nothing else
   churn    agents drop and return at random
 
 A light agent is a connection with a certificate of its own: it decodes what comes,
@@ -200,16 +201,26 @@ func (o *loadOptions) split() error {
 	if err != nil {
 		return err
 	}
-	o.fleet.HandCommand = []string{self, handCommand}
+	o.fleet.HandCommand, o.fleet.ProbeCommand = []string{self, handCommand}, []string{self, probeCommand}
 	return nil
 }
 
-// handCommand is what this program calls itself with to hold a part of the agents.
-const handCommand = "load-hand"
+// What this program calls itself with to hold a part of the agents, and to ask the
+// site's API in a storm.
+const (
+	handCommand  = "load-hand"
+	probeCommand = "load-probe"
+)
 
 func newHand() *cobra.Command {
 	return &cobra.Command{Use: handCommand, Hidden: true, Args: noArguments, RunE: func(c *cobra.Command, _ []string) error {
 		return lightfleet.ServeHand(c.Context(), os.Stdin, os.Stdout)
+	}}
+}
+
+func newProbe() *cobra.Command {
+	return &cobra.Command{Use: probeCommand, Hidden: true, Args: noArguments, RunE: func(c *cobra.Command, _ []string) error {
+		return lightfleet.ServeProbe(c.Context(), os.Stdin, os.Stdout)
 	}}
 }
 

@@ -31,6 +31,10 @@ func TestLoadAgainstASite(t *testing.T) {
 		if missing, ok := figures["missing"]; !ok || missing != 0.0 || l["agents"] != 6.0 {
 			t.Errorf("line %v", l)
 		}
+		_, asked := figures["apiP50Ms"]
+		if want := l["target"] == "bugle" && strings.HasPrefix(l["phase"].(string), "storm"); asked != want || asked && figures["apiErrors"] != 0.0 {
+			t.Errorf("the API is asked: %v, want %v: %v", asked, want, l)
+		}
 	}
 	var want []string
 	for range 2 {
@@ -126,7 +130,7 @@ func TestLoadHelpNamesEveryPhase(t *testing.T) {
 			t.Errorf("help does not say what %s is", phase)
 		}
 	}
-	if strings.Contains(out.String(), handCommand) {
-		t.Error("help names the command of a hand")
+	if strings.Contains(out.String(), handCommand) || strings.Contains(out.String(), probeCommand) {
+		t.Error("help names the command of a hand, or that which asks the API")
 	}
 }

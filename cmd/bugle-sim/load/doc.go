@@ -53,13 +53,15 @@
 //	countedLastMs             the last answer is where results are looked at
 //	cpuPerTaskAndAnswerUs     from the push until the last answer is counted
 //	taskLastS, safeLastS, countedLastS, backLastS   the same of a storm; the last one in
-//	apiP50Ms, apiP99Ms        of a small question to the administrator's side every 50 ms
+//	apiP50Ms, apiP99Ms, apiMaxMs  of small questions to the administrator's side, asked by
+//	                          another process ([Prober]); good answers only
 //
 // Faults: refused (sign-ins that failed and were tried again, 50 ms to 2 s later at
 // random, or when the server said), late (back more than 2 s after the jitter), missing
 // (not signed in, or without the task), unsafe, uncounted, doubled (had the task more
 // than once), astray (had one that is for others), lostSessions (ended by the server
-// since the line before; they sign in again).
+// since the line before; they sign in again), apiErrors (questions to the
+// administrator's side without a good answer).
 //
 // What is missing is an error, but the run goes on, unless agents are not signed in: for
 // whatever comes next would measure something else. That error names the bound that

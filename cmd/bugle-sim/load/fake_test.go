@@ -29,6 +29,10 @@ type fake struct {
 	extra   bool          // a task goes to an agent that it is not for, too
 	signIn  time.Duration // that a full one takes; a resumed one half
 
+	noProbe  error // of the begin of probing
+	badProbe error // of its end
+	probed   load.Probes
+
 	mu       sync.Mutex
 	sessions []*fakeSession
 	busy     []bool // a sign-in is under way
@@ -37,6 +41,8 @@ type fake struct {
 	number   uint64
 	signIns  int
 	resets   int
+	probing  bool
+	probes   int
 	usage    load.Usage
 	closed   bool
 }
@@ -52,7 +58,8 @@ const nobody = -1
 func newFake(t *testing.T, agents int) *fake {
 	return &fake{t: t, deaf: nobody, twice: nobody, mute: nobody, breaks: nobody, signIn: 2 * time.Millisecond,
 		sessions: make([]*fakeSession, agents), busy: make([]bool, agents), known: make([]bool, agents), missed: make([][]uint64, agents),
-		usage: load.Usage{RSS: 10 << 20, Peak: 10 << 20}}
+		probed: load.Probes{Took: []time.Duration{9 * time.Millisecond, 2 * time.Millisecond, 3 * time.Millisecond}},
+		usage:  load.Usage{RSS: 10 << 20, Peak: 10 << 20}}
 }
 
 func (f *fake) Name() string { return "fake" }
@@ -169,9 +176,27 @@ func (f *fake) ResetPeak() error {
 
 func (f *fake) Close() error { return nil }
 
-func (f *fake) Probe(context.Context) error {
-	time.Sleep(3 * time.Millisecond)
-	return nil
+func (f *fake) Probe(context.Context) (stop func() (load.Probes, error), err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.probing {
+		f.t.Error("probes while it does")
+	}
+	if f.noProbe != nil {
+		return nil, f.noProbe
+	}
+	f.probing = true
+	f.probes++
+	before := f.signIns
+	return func() (load.Probes, error) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if !f.probing || f.signIns == before && f.refuses == 0 {
+			f.t.Error("stops to probe twice, or before the storm")
+		}
+		f.probing = false
+		return f.probed, f.badProbe
+	}, nil
 }
 
 func (f *fake) Gauges(context.Context) (map[string]float64, error) {

@@ -43,10 +43,20 @@ type Refused struct {
 
 func (e *Refused) Error() string { return "refused: " + e.Reason }
 
-// A Prober is a target whose administrator's side can be asked something small, so
-// that it shows how long that takes in a storm.
+// A Prober is a target whose administrator's side can be asked something small, again
+// and again, by another process: a storm keeps this one so busy that it would measure
+// how long its own goroutines wait.
 type Prober interface {
-	Probe(ctx context.Context) error
+	// Probe begins to ask and returns once a first answer has come, which does not
+	// count. stop ends it and returns what has come since; it is to be called, once.
+	// What ends with ctx is incomplete.
+	Probe(ctx context.Context) (stop func() (Probes, error), err error)
+}
+
+// Probes are the questions that a [Prober] asked; none if it cannot ask.
+type Probes struct {
+	Took   []time.Duration // from a question to its good answer
+	Failed int             // how many had no good answer
 }
 
 // A Gauger is a target that tells more of its server than [Usage], by names such as

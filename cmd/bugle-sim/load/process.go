@@ -26,7 +26,14 @@ func Watch(pid int) *Process { return &Process{PID: pid} }
 // StartOn starts cmd on one processor, or wherever it likes if cpu is negative. Only
 // Linux can keep a process on a processor.
 func StartOn(cmd *exec.Cmd, cpu int) (*Process, error) {
-	err := pinned(cpu, cmd.Start)
+	return started(cmd, pinned(cpu, cmd.Start))
+}
+
+// StartAhead starts cmd so that it waits less for a processor than this process does,
+// if the system permits that and is Linux.
+func StartAhead(cmd *exec.Cmd) (*Process, error) { return started(cmd, ahead(cmd.Start)) }
+
+func started(cmd *exec.Cmd, err error) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}

@@ -11,6 +11,8 @@ import (
 
 func pinned(_ int, start func() error) error { return start() }
 
+func ahead(start func() error) error { return start() }
+
 // KeepOff keeps this process off a processor, where the system can do that.
 func KeepOff(int) error { return nil }
 

@@ -33,6 +33,11 @@ func TestMain(m *testing.M) {
 // child starts this program on a processor and returns what it says.
 func child(t *testing.T, cpu int, does string) (*load.Process, string) {
 	t.Helper()
+	return childBy(t, func(c *exec.Cmd) (*load.Process, error) { return load.StartOn(c, cpu) }, does)
+}
+
+func childBy(t *testing.T, start func(*exec.Cmd) (*load.Process, error), does string) (*load.Process, string) {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +53,7 @@ func child(t *testing.T, cpu int, does string) (*load.Process, string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { in.Close() })
-	p, err := load.StartOn(cmd, cpu)
+	p, err := start(cmd)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,6 +94,18 @@ func TestAProcessOnOneProcessor(t *testing.T) {
 	}
 	if u, err := p.Usage(); err == nil {
 		t.Errorf("it has ended and uses %+v", u)
+	}
+}
+
+// Whether it is ahead is the system's to permit.
+func TestAProcessAhead(t *testing.T) {
+	p, processors := childBy(t, load.StartAhead, "wait")
+	defer p.Stop()
+	if want := fmt.Sprint(runtime.GOMAXPROCS(0)); processors != want {
+		t.Errorf("the child may run on %s processors, want %s", processors, want)
+	}
+	if _, err := load.StartAhead(exec.Command(os.DevNull)); err == nil {
+		t.Error("what is no program is started")
 	}
 }
 

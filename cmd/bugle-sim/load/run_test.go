@@ -46,7 +46,7 @@ func TestAllPhases(t *testing.T) {
 		{"tenth", "taskLastMs", 21}, // of 20, 21 and 22
 		{"storm-resumed", "resumed", n}, {"storm-full", "resumed", 0},
 		{"storm-resumed", "taskLastS", 0.030}, {"storm-full", "taskLastS", 0.031}, {"storm-full", "safeLastS", 0.032},
-		{"storm-full-jitter", "apiP99Ms", 3},
+		{"storm-full-jitter", "apiP50Ms", 3}, {"storm-full-jitter", "apiMaxMs", 9}, {"storm-resumed", "apiErrors", 0},
 		{"churn", "signIns", 4 * n}, {"churn", "goroutinesBegin", 7}, {"churn", "goroutinesEnd", 7},
 	} {
 		if got := of(t, lines, want.phase, want.figure); got < want.value-1e-9 || got > want.value+1e-9 {
@@ -61,8 +61,44 @@ func TestAllPhases(t *testing.T) {
 	if resumed := of(t, lines, "churn", "resumed"); resumed < n || resumed > 3*n {
 		t.Errorf("%v of %d sign-ins of the churn were resumed, want about half", resumed, 4*n)
 	}
-	if f.signIns != (3+4+4)*n || f.resets != 5 {
-		t.Errorf("%d sign-ins, %d resets of the peak", f.signIns, f.resets)
+	if f.signIns != (3+4+4)*n || f.resets != 5 || f.probes != 4 || f.probing {
+		t.Errorf("%d sign-ins, %d resets of the peak, %d times probed, probing %v", f.signIns, f.resets, f.probes, f.probing)
+	}
+}
+
+func TestQuestionsWithoutAnswersAreCounted(t *testing.T) {
+	o := load.Options{Agents: 3, Phases: []string{load.PhaseStorm}}
+	lines, _, err := run(t, o, func(f *fake) { f.probed = load.Probes{Failed: 4} })
+	if err != nil || of(t, lines, "storm-full", "apiErrors") != 4 {
+		t.Errorf("lines %v, %v", lines, err)
+	}
+	for _, l := range lines {
+		if v, ok := l.Figures.Of("apiP50Ms"); ok {
+			t.Errorf("half of no answers came in %v ms", v)
+		}
+	}
+	lines, _, err = run(t, o, func(f *fake) { f.probed = load.Probes{} })
+	if err != nil {
+		t.Error(err)
+	}
+	for _, l := range lines {
+		if v, ok := l.Figures.Of("apiErrors"); ok {
+			t.Errorf("%v of no questions had no answer", v)
+		}
+	}
+}
+
+func TestProbingThatFailsEndsTheRun(t *testing.T) {
+	broken := errors.New("broken by the test")
+	for name, change := range map[string]func(f *fake){
+		"at its begin":          func(f *fake) { f.noProbe = broken },
+		"at its end":            func(f *fake) { f.badProbe = broken },
+		"with what it measures": func(f *fake) { f.badProbe, f.deaf = broken, 1 },
+	} {
+		lines, f, err := run(t, load.Options{Agents: 3, Phases: []string{load.PhaseStorm}, Timeout: 5 * time.Second}, change)
+		if !errors.Is(err, broken) || len(lines) != 3 || f.probing {
+			t.Errorf("%s: %v, %d lines, probing %v", name, err, len(lines), f.probing)
+		}
 	}
 }
 

@@ -2,8 +2,8 @@ package load
 
 import (
 	"context"
-	"sync"
-	"time"
+	"errors"
+	"slices"
 )
 
 // storms measures the return of all agents at once, of which each missed a task.
@@ -47,25 +47,14 @@ func (r *Runner) stormOnce(ctx context.Context, c comeback) error {
 	if err := r.pause(ctx, r.o.Pause); err != nil {
 		return err
 	}
-	if err := r.target.ResetPeak(); err != nil {
-		return err
-	}
-	before, err := r.target.Usage()
+	probed, err := r.probe(ctx)
 	if err != nil {
 		return err
 	}
 	stale := r.watch.stale.Load()
-	probed := r.probe(ctx)
-	a, err := r.signInAll(ctx, c)
-	if err == nil && a.missing == 0 { // else it never is over
-		err = r.finish(ctx, course)
-	}
-	probes := probed()
-	if err != nil {
-		return err
-	}
-	after, err := r.target.Usage()
-	if err != nil {
+	a, used, err := r.allReturn(ctx, c, course)
+	probes, ended := probed()
+	if err := errors.Join(err, ended); err != nil {
 		return err
 	}
 	var f Figures
@@ -74,8 +63,8 @@ func (r *Runner) stormOnce(ctx context.Context, c comeback) error {
 	f.less("countedLastS", max(0, course.countedAt()-a.begun).Seconds())
 	f.less("backLastS", a.last.Seconds())
 	f.quantiles("signIn", a.took)
-	f.less("cpuPerSignInUs", each(us(after.CPU-before.CPU), len(a.took)))
-	f.less("peakGrowthMiB", grown(after.Peak, r.first.RSS))
+	f.less("cpuPerSignInUs", each(us(used.CPU), len(a.took)))
+	f.less("peakGrowthMiB", grown(used.Peak, r.first.RSS))
 	f.says("resumed", float64(a.resumed))
 	f.fault("refused", float64(a.refused))
 	if c.spread > 0 {
@@ -83,35 +72,50 @@ func (r *Runner) stormOnce(ctx context.Context, c comeback) error {
 	}
 	r.faults(&f, stormName(c), course, stale)
 	f.fault("lostSessions", r.lostNow())
-	if len(probes) > 0 {
-		f.quantiles("api", probes)
-	}
+	f.probes(probes)
 	r.line(stormName(c), f)
 	return r.allIn(a)
 }
 
-// probeEvery is how often the administrator's side is asked.
-const probeEvery = 50 * time.Millisecond
-
-// probe asks the administrator's side again and again, if the target has one, until
-// stop, which returns how long each answer took. One that failed took as long as it
-// did.
-func (r *Runner) probe(ctx context.Context) (stop func() []time.Duration) {
-	p, ok := r.target.(Prober)
-	if !ok {
-		return func() []time.Duration { return nil }
+// allReturn is the storm itself, until every agent's answer to the task that it missed
+// is counted, with the processor time that the target took for it, and its peak.
+func (r *Runner) allReturn(ctx context.Context, c comeback, missed *course) (a arrivals, used Usage, err error) {
+	if err := r.target.ResetPeak(); err != nil {
+		return a, used, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	var took []time.Duration
-	var done sync.WaitGroup
-	done.Go(func() {
-		for sleep(ctx, probeEvery) == nil {
-			begun := time.Now()
-			_ = p.Probe(ctx)
-			if ctx.Err() == nil {
-				took = append(took, time.Since(begun))
-			}
+	before, err := r.target.Usage()
+	if err != nil {
+		return a, used, err
+	}
+	if a, err = r.signInAll(ctx, c); err != nil {
+		return a, used, err
+	}
+	if a.missing == 0 { // else it never is over
+		if err := r.finish(ctx, missed); err != nil {
+			return a, used, err
 		}
-	})
-	return func() []time.Duration { cancel(); done.Wait(); return took }
+	}
+	used, err = r.target.Usage()
+	used.CPU -= before.CPU
+	return a, used, err
+}
+
+// probe lets the target ask its administrator's side until stop, if it can.
+func (r *Runner) probe(ctx context.Context) (stop func() (Probes, error), err error) {
+	if p, ok := r.target.(Prober); ok {
+		return p.Probe(ctx)
+	}
+	return func() (Probes, error) { return Probes{}, nil }, nil
+}
+
+// probes adds what came of the questions to the administrator's side, if any were
+// asked.
+func (f *Figures) probes(p Probes) {
+	if len(p.Took) > 0 {
+		f.quantiles("api", p.Took)
+		f.less("apiMaxMs", ms(slices.Max(p.Took)))
+	}
+	if len(p.Took)+p.Failed > 0 {
+		f.fault("apiErrors", float64(p.Failed))
+	}
 }

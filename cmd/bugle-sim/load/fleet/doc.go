@@ -48,6 +48,15 @@
 // standard input and news come from its standard output, batches in encoding/gob:
 // the two are the same program. Times of events are then by the wall clock.
 //
+// # The API in a storm
+//
+// What a storm leaves of the API is asked by a process of its own
+// ([Config].ProbeCommand, [ServeProbe]), for this one is busy with its agents: it lists
+// one device every 50 ms, one question at a time, over one HTTPS connection that it
+// opens before the storm. Where that is permitted it is ahead of this process for a
+// processor (nice −5 on Linux). So a figure is the time of the API and not of the
+// queue of goroutines here, but still that of a machine on which both run.
+//
 // An answer counts once the operation's view has it, which is asked every 20 ms over
 // the API; so counting errs to the long side by that and the time of a call.
 package fleet

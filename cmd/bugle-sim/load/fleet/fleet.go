@@ -41,6 +41,10 @@ type Config struct {
 	Hands       int
 	HandCommand []string
 
+	// ProbeCommand is how to start a process that asks the site's API in storms, which
+	// is to call [ServeProbe]; without it the API is not asked.
+	ProbeCommand []string
+
 	// A site that is started.
 	Bugle         string   // the program; default [FindBugle]
 	Flags         []string // more of bugle serve
@@ -94,6 +98,7 @@ func (c *Config) check() error {
 // A Fleet is the agents and their site. It is a [load.Target].
 type Fleet struct {
 	cfg       Config
+	place     site.Place // where the site is
 	site      *site.Client
 	ids       *identities
 	listeners []string
@@ -142,7 +147,8 @@ func (f *Fleet) open(ctx context.Context) (err error) {
 	if own {
 		err = f.startSite(ctx)
 	} else {
-		f.site, err = site.Find(f.cfg.Place)
+		f.place = f.cfg.Place
+		f.site, err = site.Find(f.place)
 	}
 	if err != nil {
 		return err
@@ -322,11 +328,6 @@ func (f *Fleet) ResetPeak() error {
 		}
 	}
 	return nil
-}
-
-// Probe is of [load.Prober]: it lists one device.
-func (f *Fleet) Probe(ctx context.Context) error {
-	return f.site.Call(ctx, "GET", console.PathDevices+"?limit=1", nil, new(console.DevicePage))
 }
 
 // gauges are metrics of a site by the names that figures have; not every site has

@@ -21,16 +21,35 @@ import (
 
 const agents = 20
 
-// TestMain makes this program a hand if it is called like one.
+// helpers are what this program is if it is called like one.
+var helpers = map[string]func(context.Context, io.Reader, io.Writer) error{
+	"hand":  fleet.ServeHand,
+	"probe": fleet.ServeProbe,
+	"dies": func(_ context.Context, _ io.Reader, out io.Writer) error {
+		fmt.Fprintln(out, `{"tookNs":1}`)
+		return errors.New("died as the test wants it")
+	},
+}
+
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == "hand" {
-		if err := fleet.ServeHand(context.Background(), os.Stdin, os.Stdout); err != nil {
+	if len(os.Args) == 2 && helpers[os.Args[1]] != nil {
+		if err := helpers[os.Args[1]](context.Background(), os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 		return
 	}
 	os.Exit(m.Run())
+}
+
+// helper is how to start one.
+func helper(t *testing.T, args ...string) []string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append([]string{self}, args...)
 }
 
 // openSite opens a site in this process.
@@ -89,7 +108,7 @@ func of(t *testing.T, lines []load.Line, phase, name string) float64 {
 
 func TestAllPhasesAgainstASite(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "fleet")
-	c := fleet.Config{Dir: dir, Place: site.Place{Data: openSite(t)}, KeepAlive: time.Second, Log: io.Discard}
+	c := fleet.Config{Dir: dir, Place: site.Place{Data: openSite(t)}, KeepAlive: time.Second, ProbeCommand: helper(t, "probe"), Log: io.Discard}
 	lines := drive(t, quick(), c)
 	if len(lines) != 9 {
 		t.Errorf("%d lines, want 9: %v", len(lines), lines)
@@ -98,7 +117,7 @@ func TestAllPhasesAgainstASite(t *testing.T) {
 		if l.Target != "bugle" {
 			t.Errorf("line of %s", l.Target)
 		}
-		for _, name := range []string{"missing", "unsafe", "uncounted", "doubled", "astray", "lostSessions"} {
+		for _, name := range []string{"missing", "unsafe", "uncounted", "doubled", "astray", "lostSessions", "apiErrors"} {
 			if v, ok := l.Figures.Of(name); ok && v != 0 {
 				t.Errorf("%s: %s is %v", l.Phase, name, v)
 			}
@@ -114,6 +133,11 @@ func TestAllPhasesAgainstASite(t *testing.T) {
 			t.Errorf("%s: last has it after %v ms, counted after %v", phase, last, counted)
 		}
 	}
+	for _, phase := range []string{"storm-resumed", "storm-full"} {
+		if half, most := of(t, lines, phase, "apiP50Ms"), of(t, lines, phase, "apiMaxMs"); half <= 0 || most < half {
+			t.Errorf("%s: half of the API's answers came in %v ms, all in %v", phase, half, most)
+		}
+	}
 	if n, files := of(t, lines, "churn", "sessionsEnd"), of(t, lines, "churn", "filesEnd"); n != agents || files < 2*agents {
 		t.Errorf("%v sessions and %v files at the end of the churn", n, files)
 	}
@@ -126,13 +150,9 @@ func TestAllPhasesAgainstASite(t *testing.T) {
 
 	// A later run uses the same devices, fewer if it wants fewer, also by the hands of
 	// other processes.
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	o := quick(load.PhasePush)
 	o.Agents, o.Pushes = agents/2, 1
-	c.Name, c.Hands, c.HandCommand, c.PIDs = "again", 3, []string{self, "hand"}, []int{os.Getpid()}
+	c.Name, c.Hands, c.HandCommand, c.PIDs = "again", 3, helper(t, "hand"), []int{os.Getpid()}
 	lines = drive(t, o, c)
 	if got := of(t, lines, "push", "missing"); got != 0 || lines[0].Target != "again" {
 		t.Errorf("%v missing of %s", got, lines[0].Target)
@@ -198,12 +218,8 @@ func TestALostListenerIsSeen(t *testing.T) {
 		t.Error(err)
 	}
 	c.TCP = nil
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	broken := c
-	broken.Hands, broken.HandCommand = 1, []string{self, "-test.run", "^$"} // which takes no orders
+	broken.Hands, broken.HandCommand = 1, helper(t, "-test.run", "^$") // which takes no orders
 	if f, err = fleet.Open(t.Context(), broken); err != nil {
 		t.Fatal(err)
 	}

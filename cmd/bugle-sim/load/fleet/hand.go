@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
@@ -21,10 +20,8 @@ import (
 //	Fleet ── orders: set up, sign in, drop ──> hand ── TLS ── listener
 //	      <── news: signed in, task, safe, lost ──
 type hand struct {
+	*helper
 	observer load.Observer
-	process  *load.Process
-	in       io.WriteCloser
-	out      io.ReadCloser
 	orders   *outbox[order]
 	written  chan struct{} // closed when nothing more is written
 	ended    chan struct{} // closed when nothing more is heard
@@ -97,27 +94,11 @@ func (f *Fleet) startHand(name string, s *setUp) (*hand, error) {
 	if len(f.cfg.HandCommand) == 0 {
 		return nil, errors.New("start hand: no command is configured")
 	}
-	log, err := os.OpenFile(filepath.Join(f.cfg.Dir, name+".log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	c, err := f.startHelper(name, f.cfg.HandCommand, func(c *exec.Cmd) (*load.Process, error) { return load.StartOn(c, anyCPU) })
 	if err != nil {
 		return nil, fmt.Errorf("start hand: %w", err)
 	}
-	defer log.Close()
-	cmd := exec.Command(f.cfg.HandCommand[0], f.cfg.HandCommand[1:]...)
-	cmd.Stderr = log
-	h := &hand{observer: f.cfg.Observer, orders: newOutbox[order](), written: make(chan struct{}), ended: make(chan struct{}), waiting: map[int]chan news{}}
-	if h.in, err = cmd.StdinPipe(); err != nil {
-		return nil, fmt.Errorf("start hand: %w", err)
-	}
-	// A pipe of our own: Process waits for the end of cmd while this one still reads.
-	var w *os.File
-	if h.out, w, err = os.Pipe(); err != nil {
-		return nil, fmt.Errorf("start hand: %w", err)
-	}
-	cmd.Stdout = w
-	if h.process, err = load.StartOn(cmd, anyCPU); err != nil {
-		return nil, errors.Join(err, w.Close(), h.out.Close())
-	}
-	_ = w.Close()
+	h := &hand{helper: c, observer: f.cfg.Observer, orders: newOutbox[order](), written: make(chan struct{}), ended: make(chan struct{}), waiting: map[int]chan news{}}
 	go func() {
 		defer close(h.written)
 		_ = h.orders.write(h.in) // a hand that has ended is seen at its other side

@@ -125,7 +125,8 @@ func (f *Fleet) startSite(ctx context.Context) error {
 		return err
 	}
 	f.servers = append(f.servers, s)
-	f.site, err = site.Find(site.Place{Data: s.data})
+	f.place = site.Place{Data: s.data}
+	f.site, err = site.Find(f.place)
 	return err
 }
 
