@@ -295,6 +295,7 @@ func (l *Listener) shake(ctx context.Context, raw visiting, config *tls.Config) 
 // visiting is a [visitor], or a connection that holds one.
 type visiting interface {
 	net.Conn
+	lend(giveBack func())
 	shook()
 }
 

@@ -37,7 +37,8 @@ type keyed struct {
 	v *visitor
 }
 
-func (k keyed) shook() { k.v.shook() }
+func (k keyed) lend(giveBack func()) { k.v.lend(giveBack) }
+func (k keyed) shook()               { k.v.shook() }
 
 // meet shakes hands with a device. What it returns carries the session.
 func (l *Listener) meet(ctx context.Context, v *visitor) (connection, wire.Identity, error) {

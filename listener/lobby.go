@@ -314,6 +314,7 @@ type visitor struct {
 	hasTurn  bool
 	turned   time.Time     // when its turn began
 	computed time.Duration // in its turns, so far
+	giveBack func()        // what was lent for the handshake; nil if nothing
 }
 
 func newVisitor(raw net.Conn, turns chan struct{}) *visitor {
@@ -370,10 +371,17 @@ func (v *visitor) rest() {
 	}
 }
 
+// lend takes note of what is given back when the handshake is over.
+func (v *visitor) lend(giveBack func()) { v.giveBack = giveBack }
+
 // shook ends the handshake. In its second turn a client has said who it is, so that
 // nearly all was computed that is to be.
 func (v *visitor) shook() {
 	v.rest()
+	if v.giveBack != nil {
+		v.giveBack()
+		v.giveBack = nil
+	}
 	if v.had.Load() > 1 && v.pace != nil {
 		v.pace.took(v.computed)
 	}

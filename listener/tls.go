@@ -83,27 +83,38 @@ const preSharedKey = 41 // the extension that shows a ticket, RFC 8446, 4.2
 // tickets are base's, which crypto/tls makes and changes daily: they are in memory
 // alone and end with the process.
 func withTickets(base *tls.Config) *tls.Config {
-	ticketed(base, base)
+	newResumption(base, base)
 	plain := base.Clone()
+	spare := &sync.Pool{New: func() any { return newResumption(plain.Clone(), base) }}
 	base.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if !slices.Contains(hello.Extensions, preSharedKey) {
 			return nil, nil // base will do
 		}
-		c := plain.Clone()
-		ticketed(c, base)
-		return c, nil
+		r := spare.Get().(*resumption)
+		if v, ok := hello.Conn.(visiting); ok {
+			v.lend(func() { spare.Put(r) })
+		}
+		return r.config, nil
 	}
 	return base
 }
 
-// ticketed makes c give and take tickets by the keys of base. If one is taken, which
-// is for one connection alone, the ticket that follows is as old.
-func ticketed(c, base *tls.Config) {
-	var since uint64 // of the ticket that was taken
+// A resumption is the configuration of one handshake at a time that may resume a
+// session. The connection keeps it, and asks it nothing about tickets any more: so
+// the next handshake can have it too.
+type resumption struct {
+	config *tls.Config
+	since  uint64 // of the ticket that was taken
+}
+
+// newResumption makes c give and take tickets by the keys of base, which itself takes
+// none. If one is taken, the ticket that follows is as old.
+func newResumption(c, base *tls.Config) *resumption {
+	r := &resumption{config: c}
 	c.WrapSession = func(cs tls.ConnectionState, s *tls.SessionState) ([]byte, error) {
 		proven := uint64(time.Now().Unix())
 		if cs.DidResume {
-			proven = since
+			proven = r.since
 		}
 		s.Extra = append(s.Extra, binary.BigEndian.AppendUint64(bytes.Clone(ticketMark), proven))
 		return base.EncryptTicket(cs, s)
@@ -117,9 +128,10 @@ func ticketed(c, base *tls.Config) {
 		if !ok || !isFresh(proven, time.Now()) || c == base {
 			return nil, nil
 		}
-		since = proven
+		r.since = proven
 		return s, nil
 	}
+	return r
 }
 
 func provenAt(extra [][]byte) (at uint64, ok bool) {

@@ -59,7 +59,7 @@ type identities struct {
 }
 
 // ready checks an identity and makes of it what the handshake shows.
-func (i *identity) ready(site string, authority []byte) error {
+func (i *identity) ready(site string) error {
 	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), i.Key)
 	if err != nil {
 		return fmt.Errorf("key of device %d: %w", i.Device, err)
@@ -78,7 +78,7 @@ func (i *identity) ready(site string, authority []byte) error {
 	if len(i.ResultKey) == 0 || len(i.ResultKey) > 64 {
 		return fmt.Errorf("result key of device %d: %d bytes", i.Device, len(i.ResultKey))
 	}
-	i.shown = tls.Certificate{Certificate: [][]byte{i.Certificate, authority}, PrivateKey: key}
+	i.shown = tls.Certificate{Certificate: [][]byte{i.Certificate}, PrivateKey: key}
 	return nil
 }
 
@@ -101,7 +101,7 @@ func read(r io.Reader) (*identities, error) {
 		if err := json.Unmarshal(lines.Bytes(), &i); err != nil {
 			return nil, fmt.Errorf("line %d: %w", n+1, err)
 		}
-		if err := i.ready(ids.Site, ids.Authority); err != nil {
+		if err := i.ready(ids.Site); err != nil {
 			return nil, fmt.Errorf("line %d: %w", n+1, err)
 		}
 		if len(ids.all) == maxIdentities {

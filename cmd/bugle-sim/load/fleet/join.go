@@ -77,7 +77,7 @@ func (ids *identities) join(ctx context.Context, at *site.Client, c *Config, nam
 		if ids.Version == 0 {
 			ids.header = header{fileVersion, reply.Site, reply.CA, reply.TaskKeys, reply.Listeners}
 		}
-		err = errors.Join(err, fresh[i].ready(ids.Site, ids.Authority))
+		err = errors.Join(err, fresh[i].ready(ids.Site))
 		ids.all = append(ids.all, fresh[i])
 		joined++
 	}
