@@ -41,6 +41,7 @@ type state struct {
 	signed  task.Signed
 	targets *roaring.Bitmap // never changed
 	offline *roaring.Bitmap // never changed
+	begun   *roaring.Bitmap // targets with a row, nil if it is not known which
 	final   *roaring.Bitmap // targets with a final report, while the operation is open
 	frozen  *roaring.Bitmap // a copy of final for readers, nil when final has changed
 	waves   []members       // who is in the waves of op
@@ -91,11 +92,13 @@ func (f *fold) Load(s *projectors.Snapshot) error {
 		if err := st.loadWaves(s.Get); err != nil {
 			return false, err
 		}
-		return true, st.loadFinal(s)
+		return true, st.loadRows(s)
 	})
 }
 
-func (st *state) loadFinal(s *projectors.Snapshot) error {
+// loadRows finds out which targets have a row, and which of them are final.
+func (st *state) loadRows(s *projectors.Snapshot) error {
+	st.begun = roaring.New()
 	return s.Scan(devicesKey(st.op.ID), nil, func(key, value []byte) (bool, error) {
 		d, err := decodeDevice(value)
 		if err != nil {
@@ -104,6 +107,7 @@ func (st *state) loadFinal(s *projectors.Snapshot) error {
 		if !bytes.Equal(key, deviceKey(st.op.ID, d.Device)) || !st.targets.Contains(d.Device) {
 			return false, fmt.Errorf("row of device %d has key %x", d.Device, key)
 		}
+		st.begun.Add(d.Device)
 		if d.State.Final() {
 			st.final.Add(d.Device)
 		}
@@ -208,7 +212,7 @@ func (f *fold) requested(b *projectors.Batch, e *event.Event, p *event.Operation
 		return err
 	}
 	n := uint32(targets.GetCardinality())
-	st := &state{signed: p.Task, targets: targets, offline: offline, final: roaring.New(), out: roaring.New()}
+	st := &state{signed: p.Task, targets: targets, offline: offline, begun: roaring.New(), final: roaring.New(), out: roaring.New()}
 	st.op = Operation{ID: t.Operation, Kind: t.Kind, Params: t.Params, Target: p.Target, Reason: p.Reason, Actor: e.Actor,
 		Event: e.Number, Accepted: e.Accepted, Requested: t.Requested, NotBefore: t.NotBefore, DeliverBy: t.DeliverBy,
 		RunTimeout: t.RunTimeout, Count: n, Online: p.Online, Unsent: n, RetryOf: p.RetryOf, Last: e.Number,
@@ -295,16 +299,18 @@ func (f *fold) report(b *projectors.Batch, e *event.Event, st *state, r *task.Re
 	key := appendDeviceKey(f.key[:0], st.op.ID, r.Device)
 	d := st.begin(r.Device)
 	var old []byte
-	ok, err := b.Get(key, func(v []byte) (err error) {
-		old = bytes.Clone(v)
-		d, err = decodeDevice(v)
-		return err
-	})
-	if err != nil {
-		return err
+	if st.begun == nil || st.begun.Contains(r.Device) {
+		_, err := b.Get(key, func(v []byte) (err error) {
+			old = bytes.Clone(v)
+			d, err = decodeDevice(v)
+			return err
+		})
+		if err != nil {
+			return err
+		}
 	}
 	st.op.settle(&d.DeviceState)
-	if !st.op.move(&d, r, !ok, e) {
+	if !st.op.move(&d, r, old == nil, e) {
 		f.ignored.Late++
 		return nil
 	}
@@ -314,6 +320,9 @@ func (f *fold) report(b *projectors.Batch, e *event.Event, st *state, r *task.Re
 		return err
 	}
 	b.Replace(key, old, value)
+	if st.begun != nil {
+		st.begun.Add(r.Device)
+	}
 	if d.State.Final() {
 		st.final.Add(r.Device)
 		st.frozen = nil
