@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"context"
 	"crypto/ecdh"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -169,6 +170,46 @@ func (a *Authority) ResultKey(device uint32) (key []byte, ok bool) {
 	}
 	c.keys[device] = key
 	return key, true
+}
+
+// A result key costs some 50 us. So many are derived ahead of need at a time, so
+// often: 2 % of a processor, until there are all; new devices are looked for every
+// second.
+const (
+	deriveAtOnce = 8
+	derivePause  = 20 * time.Millisecond
+	deriveNew    = time.Second
+)
+
+// DeriveResultKeys derives the keys of all devices at leisure, until ctx ends: so the
+// first answers after a start, which may be those of a whole fleet, need not wait for
+// them.
+func (a *Authority) DeriveResultKeys(ctx context.Context) error {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for next := uint32(1); ; {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-pause.C:
+		}
+		until := min(next+deriveAtOnce, a.endOfDevices(), maxResultKeys)
+		for ; next < until; next++ {
+			a.ResultKey(next) // there is none of a number that nobody has
+		}
+		if next < a.endOfDevices() && next < maxResultKeys {
+			pause.Reset(derivePause)
+		} else {
+			pause.Reset(deriveNew)
+		}
+	}
+}
+
+// endOfDevices is the first number that no device has had.
+func (a *Authority) endOfDevices() uint32 {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return max(uint32(len(a.devices)), 1)
 }
 
 func (a *Authority) deriveResultKey(number uint32) ([]byte, error) {

@@ -69,8 +69,8 @@ type Site struct {
 	server    *http.Server
 
 	// One stage each, ended by Close in the order in which they stand here.
-	consoleStage, listenerStage, publisherStage, inboxStage, upkeepStage, noticeStage, viewStage, treeStage, storeStage, spaceStage stage.Stage
-	failed                                                                                                                          chan error
+	consoleStage, listenerStage, publisherStage, inboxStage, keyStage, upkeepStage, noticeStage, viewStage, treeStage, storeStage, spaceStage stage.Stage
+	failed                                                                                                                                    chan error
 }
 
 // readers are what the parts may ask of the views.
@@ -262,6 +262,7 @@ func (s *Site) openInbox(context.Context) (err error) {
 		return err
 	}
 	s.inboxStage.Start(s.failed, "inbox", s.inbox.Run)
+	s.keyStage.Start(s.failed, "result keys", s.authority.DeriveResultKeys)
 	return nil
 }
 
@@ -412,7 +413,7 @@ func (s *Site) Close() error {
 		errs = append(errs, s.drain(ctx))
 		cancel()
 	}
-	errs = append(errs, s.inboxStage.End())
+	errs = append(errs, s.inboxStage.End(), s.keyStage.End())
 	if s.inbox != nil {
 		errs = append(errs, s.inbox.Close())
 	}
