@@ -23,7 +23,8 @@ func openStore(dir string, log *slog.Logger) (db *badger.DB, err error) {
 		WithMemTableSize(32 << 20).
 		WithNumMemtables(2).
 		WithNumCompactors(2).
-		WithBlockCacheSize(16 << 20).
+		WithCompression(options.None).
+		WithBlockCacheSize(0).
 		WithValueLogFileSize(64 << 20).
 		WithDetectConflicts(false).
 		WithMetricsEnabled(false).
