@@ -290,7 +290,7 @@ const (
 )
 
 // Hops are all hops in order.
-var Hops = []string{HopRequestedSent, HopReleasedSent, HopSentDelivered, HopDeliveredRunning, HopRunningEnded, HopEndedVisible}
+var Hops = [hopCount]string{HopRequestedSent, HopReleasedSent, HopSentDelivered, HopDeliveredRunning, HopRunningEnded, HopEndedVisible}
 
 // OperationReply is one operation with everything about it but its devices.
 type OperationReply struct {

@@ -56,7 +56,7 @@ func (l *latencies) of(ctx context.Context, r OperationReader, o *operation.Oper
 
 // measure reads every device of the operation that has a row.
 func measure(ctx context.Context, r OperationReader, o *operation.Operation) (map[string]Hop, error) {
-	took := make(map[string][]time.Duration, len(Hops))
+	var took [hopCount][]time.Duration
 	waves, err := r.Waves(o.ID)
 	if err != nil {
 		return nil, err
@@ -68,7 +68,9 @@ func measure(ctx context.Context, r OperationReader, o *operation.Operation) (ma
 		}
 		for i := range rows {
 			for hop, d := range hopsOf(o, waves, &rows[i]) {
-				took[hop] = append(took[hop], d)
+				if d != notTaken {
+					took[hop] = append(took[hop], d)
+				}
 			}
 		}
 		if len(rows) < latencyStep {
@@ -80,42 +82,42 @@ func measure(ctx context.Context, r OperationReader, o *operation.Operation) (ma
 		after = rows[len(rows)-1].Device
 	}
 	hops := make(map[string]Hop, len(Hops))
-	for _, name := range Hops {
-		hops[name] = summarize(took[name])
+	for i, name := range Hops {
+		hops[name] = summarize(took[i])
 	}
 	return hops, nil
 }
 
-// hopsOf yields the steps that a device took, with how long each was. Clocks of
-// different machines can make one less than nothing; that is shown as nothing.
-func hopsOf(o *operation.Operation, waves []operation.Members, s *operation.DeviceState) func(yield func(string, time.Duration) bool) {
+const (
+	hopCount = 6 // of [Hops]
+	notTaken = time.Duration(-1)
+)
+
+// hopsOf returns how long each of [Hops] took a device. Clocks of different machines
+// can make one less than nothing; that is shown as nothing.
+func hopsOf(o *operation.Operation, waves []operation.Members, s *operation.DeviceState) (took [hopCount]time.Duration) {
 	var released time.Time
 	if o.Paced() {
 		released = begins(o, waves, s.Device)
 	}
-	steps := []struct {
-		name     string
-		from, to time.Time
-	}{
-		{HopRequestedSent, o.Requested, s.Sent},
-		{HopReleasedSent, released, s.Sent},
-		{HopSentDelivered, s.Sent, s.Delivered},
-		{HopDeliveredRunning, s.Delivered, s.Started},
-		{HopRunningEnded, s.Started, s.Ended},
-		{HopEndedVisible, s.Ended, s.Visible},
-	}
-	reported := s.State >= task.Succeeded && s.State <= task.NotApplicable
-	return func(yield func(string, time.Duration) bool) {
-		for _, h := range steps {
-			ending := h.name == HopRunningEnded || h.name == HopEndedVisible
-			if h.from.IsZero() || h.to.IsZero() || ending && !reported {
-				continue
-			}
-			if !yield(h.name, max(h.to.Sub(h.from), 0)) {
-				return
-			}
+	hop := func(from, to time.Time) time.Duration {
+		if from.IsZero() || to.IsZero() {
+			return notTaken
 		}
+		return max(to.Sub(from), 0)
 	}
+	took = [hopCount]time.Duration{
+		hop(o.Requested, s.Sent),
+		hop(released, s.Sent),
+		hop(s.Sent, s.Delivered),
+		hop(s.Delivered, s.Started),
+		notTaken,
+		notTaken,
+	}
+	if s.State >= task.Succeeded && s.State <= task.NotApplicable { // the device has reported
+		took[4], took[5] = hop(s.Started, s.Ended), hop(s.Ended, s.Visible)
+	}
+	return took
 }
 
 func summarize(took []time.Duration) Hop {

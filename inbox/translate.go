@@ -132,6 +132,9 @@ func (t *translation) results(c *box.Results) error {
 		if len(rows) == event.MaxEntries || size+more > eventRoom {
 			flush()
 		}
+		if rows == nil {
+			rows = make([]event.ResultRow, 0, min(len(c.Rows)-i, event.MaxEntries))
+		}
 		rows = append(rows, event.ResultRow{Result: row.Result, MAC: row.MAC})
 		size += more
 	}

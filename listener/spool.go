@@ -24,7 +24,8 @@ type spool[R any] struct {
 	files     *files
 	mu        sync.Mutex
 	waiting   []item[R]
-	rows      int // held
+	spare     []item[R] // empty: where the rows of a file were that is done
+	rows      int       // held
 	bytes     int
 	full      chan struct{} // closed when a file has made room
 	wake      chan struct{} // one slot: waiting has changed
@@ -172,13 +173,17 @@ func (s *spool[R]) take() []item[R] {
 		}
 		n++
 	}
-	batch := s.waiting[:n:n]
-	if s.waiting = s.waiting[n:]; len(s.waiting) == 0 {
-		s.waiting = nil
+	if n == len(s.waiting) {
+		batch := s.waiting
+		s.waiting, s.spare = s.spare, nil
+		return batch
 	}
+	batch := s.waiting[:n:n]
+	s.waiting = s.waiting[n:]
 	return batch
 }
 
+// free forgets the rows of a file that is done.
 func (s *spool[R]) free(batch []item[R]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -186,6 +191,8 @@ func (s *spool[R]) free(batch []item[R]) {
 	for i := range batch {
 		s.bytes -= batch[i].size
 	}
+	clear(batch)
+	s.spare = batch[:0]
 	close(s.full)
 	s.full = make(chan struct{})
 }

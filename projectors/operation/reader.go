@@ -241,6 +241,9 @@ func (s *Snapshot) Device(id task.ID, number uint32) (DeviceState, bool, error) 
 	return d.DeviceState, err == nil, err
 }
 
+// devicesAtOnce is for how many devices there is room before they are looked for.
+const devicesAtOnce = 8192
+
 // Devices is [Reader.Devices].
 func (s *Snapshot) Devices(id task.ID, state task.State, after uint32, limit int) (all []DeviceState, err error) {
 	st, err := load(s.s.Get, id)
@@ -253,6 +256,8 @@ func (s *Snapshot) Devices(id task.ID, state task.State, after uint32, limit int
 	if limit == 0 {
 		return nil, nil
 	}
+	limit = int(min(int64(limit), int64(st.op.Count)))
+	all = make([]DeviceState, 0, min(limit, devicesAtOnce))
 	add := func(d device) {
 		st.op.settle(&d.DeviceState)
 		if state == task.NoState || state == d.State {

@@ -333,8 +333,9 @@ func (st *state) decodeTargets(v []byte) error {
 	})
 }
 
-func (d *device) row() ([]byte, error) {
-	v, err := bounded.Encode(nil, d.encode)
+// row appends the row of d to b.
+func (d *device) row(b []byte) ([]byte, error) {
+	v, err := bounded.Encode(b, d.encode)
 	if err != nil {
 		return nil, fmt.Errorf("encode state of device %d: %w", d.Device, err)
 	}

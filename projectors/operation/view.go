@@ -65,7 +65,9 @@ type fold struct {
 	touched []*state // by the event under way
 	changed bool     // since the last Publish
 	last    *published
-	key     [21]byte // scratch
+	key     [21]byte // scratch, as what follows
+	old     []byte
+	row     []byte
 }
 
 func (f *fold) Load(s *projectors.Snapshot) error {
@@ -300,11 +302,14 @@ func (f *fold) report(b *projectors.Batch, e *event.Event, st *state, r *task.Re
 	d := st.begin(r.Device)
 	var old []byte
 	if st.begun == nil || st.begun.Contains(r.Device) {
-		_, err := b.Get(key, func(v []byte) (err error) {
-			old = bytes.Clone(v)
-			d, err = decodeDevice(v)
-			return err
+		ok, err := b.Get(key, func(v []byte) error {
+			f.old = append(f.old[:0], v...)
+			return nil
 		})
+		if err == nil && ok {
+			old = f.old
+			d, err = decodeDevice(old)
+		}
 		if err != nil {
 			return err
 		}
@@ -315,11 +320,11 @@ func (f *fold) report(b *projectors.Batch, e *event.Event, st *state, r *task.Re
 		return nil
 	}
 	st.count(r)
-	value, err := d.row()
-	if err != nil {
+	var err error
+	if f.row, err = d.row(f.row[:0]); err != nil {
 		return err
 	}
-	b.Replace(key, old, value)
+	b.Replace(key, old, f.row)
 	if st.begun != nil {
 		st.begun.Add(r.Device)
 	}
