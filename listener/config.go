@@ -94,7 +94,8 @@ type Config struct {
 	SnapshotMost  time.Duration
 	// Flush is the least time between two presence deltas, and the most that
 	// results wait for company; they do not wait longer than a 25th of it unless
-	// the disk is slower. Default 250 ms.
+	// the disk is slower or hundreds of sessions wait for their turn: then 250 ms
+	// more at most. Default 250 ms.
 	Flush time.Duration
 	// Spread is the least time over which agents are told to spread a reconnect; it is
 	// more if so many could not sign in within it, by what a handshake was found to

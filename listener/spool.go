@@ -16,6 +16,7 @@ import (
 // the senders of its rows happens in durable, once it is.
 type spool[R any] struct {
 	gather    time.Duration // that the first row of a file waits for company
+	busy      func() bool   // whether others, who come first, wait for the processors; or nil
 	perFile   int           // rows
 	maxRows   int           // that are held, the file under way included
 	maxBytes  int
@@ -154,13 +155,24 @@ func (s *spool[R]) await() bool {
 func (s *spool[R]) due(now time.Time) (n int, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch n = len(s.waiting); {
-	case n == 0 || n >= s.perFile:
-		return n, 0
-	default:
-		return n, s.waiting[0].at.Add(s.gather).Sub(now)
+	n = len(s.waiting)
+	if n > 0 && n < s.perFile {
+		wait = s.waiting[0].at.Add(s.gather).Sub(now)
 	}
+	if n > 0 && wait <= 0 && s.busy != nil && now.Sub(s.waiting[0].at) < s.gather+mostHeld && s.busy() {
+		wait = heldStep
+	}
+	return n, wait
 }
+
+// A file waits at most so much longer while the tasks of a push are being sent; that
+// is looked at in steps. The work that a file makes, from the disk to the views, would
+// have its share of the processors, and the last agents their task later.
+const (
+	mostHeld = 250 * time.Millisecond
+	heldStep = 5 * time.Millisecond
+	manyWait = 200 // sessions that wait for their turn
+)
 
 func (s *spool[R]) take() []item[R] {
 	s.mu.Lock()

@@ -77,6 +77,37 @@ func TestSpoolGathers(t *testing.T) {
 	})
 }
 
+// While the sessions have much to do files wait, but not for ever.
+func TestSpoolWaitsForThePush(t *testing.T) {
+	spoolBubble(t, 5, 100, 1e6, func(s *spool[box.ResultRow], folder *spoolFolder) {
+		var sending atomic.Bool
+		s.busy = sending.Load
+		files := func(when string, want ...int) {
+			t.Helper()
+			synctest.Wait()
+			if got := sizes(folder.all()); !equal(got, want) {
+				t.Fatalf("%s: files of %v rows, want %v", when, got, want)
+			}
+		}
+		sending.Store(true)
+		for d := range uint32(7) {
+			s.offer(row(d, task.Sent, nil))
+		}
+		pass(100 * time.Millisecond)
+		files("while tasks are sent")
+		sending.Store(false)
+		pass(heldStep)
+		files("when they are", 5, 2)
+		sending.Store(true)
+		s.offer(row(8, task.Sent, nil))
+		pass(10*time.Millisecond + mostHeld - heldStep)
+		files("while tasks are sent again", 5, 2)
+		pass(2 * heldStep)
+		files("when that takes too long", 5, 2, 1)
+		s.offer(row(9, task.Sent, nil))
+	}) // whoever stops does not wait
+}
+
 // Rows of several sessions come a little out of order; their file is of all of them.
 func TestSpoolTellsTheTimeOfAllRows(t *testing.T) {
 	var spans [][2]time.Time

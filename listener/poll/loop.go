@@ -93,6 +93,13 @@ func (l *Loop) Add(c *Conn, h Handler, source *atomic.Pointer[Source]) {
 // Len is how many sources there are.
 func (l *Loop) Len() int { return l.sources.len() }
 
+// Waiting is how many sources wait for a turn.
+func (l *Loop) Waiting() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ready.len()
+}
+
 // Close ends the workers when they have ended their turns. No source gets turns
 // from then on.
 func (l *Loop) Close() {
