@@ -200,6 +200,7 @@ func serveSite(ctx context.Context, cfg site.Config) error {
 	go watchdog.Watch(ctx, s.Alive)
 	a := s.Addresses()
 	cfg.Log.Info("site is ready", "site", cfg.Code, "agents", a.TCP, "join", a.HTTP, "console", a.Console, "data", cfg.Data)
+	debug.FreeOSMemory() // what it took to read the journal and to tidy up the views
 	select {
 	case <-ctx.Done():
 		cfg.Log.Info("stopping")
