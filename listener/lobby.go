@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"errors"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -363,10 +364,14 @@ func (v *visitor) turn() {
 	v.had.Add(1)
 }
 
+// rest ends a turn. Before, all goroutines that can run do: those that want a turn
+// come to wait for it, in turns, so that whoever wants something else, such as an
+// administrator, has at most a turn before him and not those of a whole storm.
 func (v *visitor) rest() {
 	if v.hasTurn {
 		v.hasTurn = false
 		v.computed += time.Since(v.turned)
+		runtime.Gosched()
 		<-v.turns
 	}
 }
