@@ -100,6 +100,12 @@ func TestGolden(t *testing.T) {
 			t.Errorf("version 1 of %s reads back changed (-sample +golden):\n%s", p.Kind(), diff)
 		}
 	}
+	for _, p := range samples2 {
+		got := mustDecode(t, readGolden(t, filepath.Join("testdata", string(p.Kind())+".v2.hex")))
+		if diff := cmp.Diff(sample(p), got); diff != "" {
+			t.Errorf("version 2 of %s reads back changed (-sample +golden):\n%s", p.Kind(), diff)
+		}
+	}
 	bare := &event.Event{Payload: &event.ListenerStopped{}}
 	golden(t, "bare.v1.hex", mustEncode(t, bare))
 	if diff := cmp.Diff(bare, mustDecode(t, mustEncode(t, bare))); diff != "" {
@@ -117,8 +123,11 @@ func TestGoldenFilesAreTheKinds(t *testing.T) {
 	for _, k := range event.Kinds() {
 		want[string(k)+".v1.hex"] = true
 	}
-	for _, p := range samples1 {
+	for _, p := range append(samples1[:len(samples1):len(samples1)], samples2...) {
 		want[goldenOf(p)] = true
+	}
+	for _, p := range samples2 {
+		want[string(p.Kind())+".v2.hex"] = true
 	}
 	for _, f := range files {
 		if !want[filepath.Base(f)] {
@@ -147,6 +156,9 @@ func TestKinds(t *testing.T) {
 		"certificate.issued": event.ByAuthority, "keys.changed": event.ByAuthority, "listener.revoked": event.ByAuthority,
 		"operation.released": event.BySite, "operation.stopped": event.BySite,
 		"journal.exported": event.ByConsole, "view.rolled-back": event.ByConsole, "site.message": event.BySite,
+		"devices.imported": event.ByAuthority, "device.removed": event.ByAuthority, "classes.defined": event.ByConsole,
+		"collection.changed": event.ByConsole, "window.changed": event.ByConsole, "evaluation.requested": event.ByConsole,
+		"collections.evaluated": event.ByEvaluator,
 	}
 	got := make(map[event.Kind]event.Appender)
 	for _, k := range event.Kinds() {

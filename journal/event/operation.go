@@ -24,6 +24,10 @@ type OperationRequested struct {
 	Priority uint8 // order in the send queues: 1 before 2 before 3
 	Durable  bool  // also in the policy of its targets
 	Pacing   Pacing
+
+	// Since version 3: of a push to a collection, else empty and 0.
+	Collection string // its id
+	AsOf       uint64 // the event that its members were as of
 }
 
 // Pacing says how a large operation goes out. The zero value is: to all at once,
@@ -50,8 +54,8 @@ const MaxBitmap = 120 << 10
 func (*OperationRequested) Kind() Kind { return KindOperationRequest }
 
 func (p *OperationRequested) encode(w *bounded.Writer) {
-	w.Array(15)
-	w.Uint(2)
+	w.Array(17)
+	w.Uint(3)
 	w.Bytes(p.Task, 16<<10)
 	w.Bytes(p.Targets, MaxBitmap)
 	w.Uint(uint64(p.Count))
@@ -69,10 +73,12 @@ func (p *OperationRequested) encode(w *bounded.Writer) {
 	w.Int(int64(p.Pacing.Spread))
 	w.Uint(uint64(p.Pacing.Rate))
 	w.Uint(uint64(p.Pacing.StopOnFailure))
+	w.Exact(p.Collection, MaxCollectionID)
+	w.Uint(p.AsOf)
 }
 
 func (p *OperationRequested) decode(r *bounded.Reader) {
-	version := r.Version(2)
+	version := r.Version(3)
 	p.Task = r.Bytes(16 << 10)
 	p.Targets = r.Bytes(MaxBitmap)
 	p.Count = r.Uint32()
@@ -83,6 +89,9 @@ func (p *OperationRequested) decode(r *bounded.Reader) {
 	r.Raw(p.RetryOf[:])
 	if p.Priority = 2; version >= 2 {
 		p.decodePacing(r)
+	}
+	if version >= 3 {
+		p.Collection, p.AsOf = r.String(MaxCollectionID), r.Uint64()
 	}
 	r.End()
 }

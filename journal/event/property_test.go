@@ -30,6 +30,15 @@ func drawInto(t *rapid.T, v reflect.Value) {
 	case task.State:
 		v.Set(reflect.ValueOf(rapid.SampledFrom(task.States).Draw(t, "state")))
 		return
+	case event.Value:
+		v.Set(reflect.ValueOf(drawValue(t)))
+		return
+	case *event.Collection:
+		if rapid.Bool().Draw(t, "there") {
+			v.Set(reflect.New(v.Type().Elem()))
+			drawInto(t, v.Elem())
+		}
+		return
 	case event.Severity:
 		v.SetUint(rapid.Uint64Range(0, 3).Draw(t, "severity"))
 		return
@@ -58,6 +67,19 @@ func drawInto(t *rapid.T, v reflect.Value) {
 	default:
 		t.Fatalf("a field of type %s: teach the generator", v.Type())
 	}
+}
+
+func drawValue(t *rapid.T) (v event.Value) {
+	v.Type = event.ValueType(rapid.IntRange(0, int(event.ListValue)).Draw(t, "type"))
+	switch v.Type {
+	case event.TextValue:
+		drawInto(t, reflect.ValueOf(&v.Text).Elem())
+	case event.NumberValue, event.DateValue:
+		drawInto(t, reflect.ValueOf(&v.Number).Elem())
+	case event.ListValue:
+		drawInto(t, reflect.ValueOf(&v.List).Elem())
+	}
+	return v
 }
 
 func drawEntry(t *rapid.T) event.PresenceEntry {

@@ -30,6 +30,29 @@ var samples = []event.Payload{
 	&event.DeviceDiscovered{Device: 70_001, Facts: []event.Fact{{Name: "os.version", Value: "12.11"}, {Name: "cpu.count", Value: "8"}}},
 	&event.DeviceBlocked{Device: 70_001, Reason: "stolen"},
 	&event.DeviceUnblocked{Device: 70_001, Reason: "found again"},
+	&event.DevicesImported{Source: "fleet.jsonl", Devices: []event.ImportedDevice{
+		{Device: 70_002, New: true, ID: device, Name: "ws-18", Classes: []event.ClassChange{
+			{Class: "SMS_R_System", Rows: []event.RowChange{{Properties: []event.PropertyValue{
+				{Name: "Build", Value: event.Value{Type: event.TextValue, Text: "10.0.22631"}},
+				{Name: "Client", Value: event.Value{Type: event.NumberValue, Number: 1}},
+				{Name: "CreationDate", Value: event.Value{Type: event.DateValue, Number: 1_700_000_000_123}},
+				{Name: "IPSubnets", Value: event.Value{Type: event.ListValue, List: []string{"10.1.2.0", "10.1.3.0"}}},
+				{Name: "Comment", Value: event.Value{}}}}}},
+			{Class: "SMS_G_System_ADD_REMOVE_PROGRAMS", Whole: true, Rows: []event.RowChange{{Key: "7-Zip", Properties: []event.PropertyValue{
+				{Name: "DisplayName", Value: event.Value{Type: event.TextValue, Text: "7-Zip"}}}}, {Key: "Old", Gone: true}}}}},
+		{Device: 70_001, Name: "ws-17b"}}},
+	&event.DeviceRemoved{Device: 70_001, Reason: "scrapped"},
+	&event.ClassesDefined{Classes: []event.DefinedClass{{Name: "SMS_G_System_WARRANTY", Properties: []event.ClassProperty{
+		{Name: "Vendor", Type: event.TextProperty, Key: true}, {Name: "Ends", Type: event.DateProperty}, {Name: "Tags", Type: event.TextProperty, List: true}}}}, Reason: "ticket 12"},
+	&event.CollectionChanged{ID: "P0100001", Before: &event.Collection{ID: "P0100001", Name: "Old name", Limit: "SMS00001"},
+		After: &event.Collection{ID: "P0100001", Name: "Laptops", Comment: "all of them", Limit: "SMS00001", Direct: []byte{0x3a, 0x30},
+			Queries: []event.CollectionQuery{{Name: "chassis", WQL: "select * from SMS_R_System"}}, Include: []string{"P0100002"}, Exclude: []string{"P0100003"},
+			Schedule: "0 4 * * *", Incremental: true}, Reason: "renamed"},
+	&event.WindowChanged{Collection: "P0100001", Name: "patch night", Before: []byte("{}"), After: []byte(`{"name":"patch night"}`), Reason: "longer"},
+	&event.EvaluationRequested{Collections: []string{"P0100001", "P0100002"}, Dependants: true, Reason: "now"},
+	&event.CollectionsEvaluated{Cycle: 7, Part: 1, Of: 2, Queue: event.IncrementalQueue, Cause: event.ByDevices, By: 90, Basis: 91, Started: at(5), Clock: at(4),
+		Took: 12 * time.Millisecond, Devices: 3, Count: 40, Results: []event.CollectionResult{{ID: "P0100001", Took: 80 * time.Microsecond, Members: 9,
+			Added: []byte{0, 1, 2}, Removed: []byte{0, 7}, Computed: 2, Reused: 5}}},
 	&event.TokenCreated{Token: "0011223344556677", Hash: fill32(0x10), Uses: 25, Expires: at(3600), Listener: "BGL01", Scope: []byte{0x3a, 0x30}},
 	&event.TokenRevoked{Token: "0011223344556677"},
 	&event.ListenerGranted{Listener: "BGL01", Epoch: 3, PublicKey: []byte{1, 2, 3, 4}, Token: "0011223344556677",
@@ -52,9 +75,10 @@ var samples = []event.Payload{
 		{Result: task.Result{Operation: operation, Device: 70_001, Attempt: 1, State: task.Failed, Code: -5, At: at(2), Detail: "no scanner"},
 			MAC: [task.MACSize]byte{0xaa, 0xbb, 0xcc}},
 	}},
-	&event.OperationRequested{Task: task.Signed("signed task"), Targets: []byte{0x3a, 0x30}, Count: 2, Online: 1, Offline: []byte{0x3a}, Target: "all",
+	&event.OperationRequested{Task: task.Signed("signed task"), Targets: []byte{0x3a, 0x30}, Count: 2, Online: 1, Offline: []byte{0x3a}, Target: "collection",
 		Reason: "monthly", RetryOf: earlier, Priority: 1, Durable: true,
-		Pacing: event.Pacing{Waves: []uint32{5, 100}, Spread: 2 * time.Minute, Rate: 500, StopOnFailure: 10}},
+		Pacing:     event.Pacing{Waves: []uint32{5, 100}, Spread: 2 * time.Minute, Rate: 500, StopOnFailure: 10},
+		Collection: "P0100001", AsOf: 4711},
 	&event.OperationReleased{Operation: operation, Wave: 2, Last: true, Devices: []byte{0x3a, 0x30}, Count: 100, Online: []byte{0x3a}, Spread: 2 * time.Minute},
 	&event.OperationStopped{Operation: operation, Wave: 1, Failed: 3, Final: 10, Limit: 10, Cancel: []byte("signed cancel"), Reason: "3 of 10 failed, the limit is 10 %"},
 	&event.OperationCancelled{Operation: operation, Reason: "wrong folder", Cancel: []byte("signed cancel")},
@@ -103,8 +127,20 @@ var samples1 = []event.Payload{
 	&event.SiteMessage{Component: "journal", Message: 4101, Severity: event.Error, Text: "page 7 is damaged"},
 }
 
+// samples2 is what version 2 of the kinds was that have a later one.
+var samples2 = []event.Payload{
+	&event.OperationRequested{Task: task.Signed("signed task"), Targets: []byte{0x3a, 0x30}, Count: 2, Online: 1, Offline: []byte{0x3a}, Target: "all",
+		Reason: "monthly", RetryOf: earlier, Priority: 1, Durable: true,
+		Pacing: event.Pacing{Waves: []uint32{5, 100}, Spread: 2 * time.Minute, Rate: 500, StopOnFailure: 10}},
+}
+
 // goldenOf is the file that holds a sample.
 func goldenOf(p event.Payload) string {
+	for _, old := range samples2 {
+		if old.Kind() == p.Kind() {
+			return string(p.Kind()) + ".v3.hex"
+		}
+	}
 	for _, old := range samples1 {
 		if old.Kind() == p.Kind() {
 			return string(p.Kind()) + ".v2.hex"

@@ -1,0 +1,2 @@
+// Package wql reads the query language of collections.
+package wql
