@@ -49,6 +49,10 @@ type Class struct {
 	Name       string     // its WQL name
 	Properties []Property // ResourceID is not among them
 	Index      int        // its place in the schema
+	Device     string     // what it calls ResourceID, besides that; mostly empty
+	// Implied: a join of it need not name ResourceID. The original keeps such a class
+	// once for all devices; here each has the rows that go with it.
+	Implied bool
 
 	byName map[string]int
 }
@@ -57,6 +61,12 @@ type Class struct {
 func (c *Class) Property(name string) (int, bool) {
 	i, ok := c.byName[strings.ToLower(name)]
 	return i, ok
+}
+
+// IsDevice tells whether a name, in any case, is that of [ResourceID] or of what the
+// class calls it.
+func (c *Class) IsDevice(name string) bool {
+	return strings.EqualFold(name, ResourceID) || c.Device != "" && strings.EqualFold(name, c.Device)
 }
 
 // Keyed tells whether a device can have several rows.

@@ -139,7 +139,7 @@ type Constant struct {
 	// Round tells of a number that was written with a fraction: Number is the one
 	// below it. "< 2.5" is "<= 2", "= 2.5" is never true.
 	Round bool
-	Null  bool // NULL was written
+	Null  bool // no value; never of a query that Parse returns, which refuses it
 	Pos   Pos
 }
 
