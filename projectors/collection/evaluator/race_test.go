@@ -1,0 +1,6 @@
+//go:build race
+
+package evaluator_test
+
+// raceDetector tells whether it is on.
+const raceDetector = true
