@@ -339,6 +339,13 @@ func TestCOL11FullIncludesWhatItLimits(t *testing.T) {
 		if len(c) != 1 || c[0].Queue != event.FullQueue || !slices.Equal(c[0].ids, []string{"P0100001", "P0100002", "P0100003", "P0100004"}) || c[0].Count != 4 {
 			t.Errorf("cycles are %v, %d collections", c, c[0].Count)
 		}
+		// So it does if nothing changes; who names it otherwise has nothing to do.
+		head = r.head()
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		if c := r.cycles(head); len(c) != 1 || !slices.Equal(c[0].ids, []string{"P0100001", "P0100002", "P0100003"}) {
+			t.Errorf("cycles are %v", c)
+		}
 	})
 }
 

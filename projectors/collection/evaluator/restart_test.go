@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -143,6 +144,32 @@ func TestRestartFindsWhatIsUndone(t *testing.T) {
 		r.settle()
 		if r.head() != head {
 			t.Errorf("after another start: %v", r.cycles(head))
+		}
+	})
+}
+
+// A crash between two parts of a cycle leaves a parent whose child has not followed.
+func TestRestartFindsACascadeThatWasCut(t *testing.T) {
+	in(t, evaluator.Settings{}, func(r *rig) {
+		r.append(named("az", 1), named("b", 2), definition("P0100001", where("Name like 'a%'")), definition("P0100002", limit("P0100001"), where("Name like '%z'"), scheduled("0 4 1 1 *")))
+		r.settle()
+		r.append(definition("P0100003", manual, where("Name = 'zz'")))
+		r.settle()
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+		r.append(named("az", 2), definition("P0100003", manual, include(event.RootCollection)))
+		head := r.append(&event.CollectionsEvaluated{Cycle: 90, Part: 1, Of: 2, Queue: event.IncrementalQueue, Cause: event.ByDevices, Basis: r.head(),
+			Results: []event.CollectionResult{{ID: "P0100001", Members: 2, Added: []byte{0, 2}}}})
+		if err := r.crash(); err != nil {
+			t.Error(err)
+		}
+		r.settle()
+		r.expect("P0100001", 1, 2)
+		r.expect("P0100002", 1, 2)
+		r.expect("P0100003", 1, 2) // was defined anew, and nothing else came
+		if c := r.cycles(head); len(c) != 1 || c[0].Cycle != 91 || !slices.Equal(c[0].ids, []string{"P0100002", "P0100003"}) {
+			t.Errorf("cycles are %v", c)
 		}
 	})
 }

@@ -70,6 +70,9 @@ func (w *world) Apply(e *event.Event) {
 		}
 		w.schema = s
 	case *event.CollectionChanged:
+		if p.ID == "" || p.ID == event.RootCollection {
+			return
+		}
 		if p.After == nil {
 			delete(w.known, p.ID)
 			return
