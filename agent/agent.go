@@ -26,6 +26,7 @@ type Agent struct {
 	actions map[string]action.Description
 	policy  policyStore
 	status  statusFileWriter
+	shared  sharedFacts
 	tickets tickets
 
 	// Run's goroutine owns these; while it waits for the end of a session, the one
@@ -118,7 +119,7 @@ func (a *Agent) load(watch string) error {
 	a.status.update(func(s *Status) {
 		*s = Status{Site: a.id.Site, Device: a.id.Device, ID: a.id.ID, Version: a.cfg.Version,
 			PID: os.Getpid(), Policy: a.policy.etag(), Keyring: a.id.keys.Load().number, Certificate: a.id.own.expires(),
-			Windows: windowNames(a.policy.settings().Windows)}
+			Windows: windowNames(a.policy.settings().Windows), Schedule: a.policy.settings().Windows}
 	})
 	a.forgetUsers()
 	return nil

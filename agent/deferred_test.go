@@ -72,7 +72,7 @@ func TestIntrusiveTaskWaitsForItsWindow(t *testing.T) {
 		}
 		settle()
 		st := must(ReadStatus(dir))
-		if len(st.Deferred) != 1 || st.Deferred[0].Operation != id || !st.Deferred[0].Until.Equal(opens) || len(st.Windows) != 1 {
+		if len(st.Deferred) != 1 || st.Deferred[0].Operation != id || !st.Deferred[0].Until.Equal(opens) || len(st.Windows) != 1 || !strings.HasPrefix(st.Opening(s.now(), time.UTC), "the next opens ") {
 			t.Errorf("status %+v", st)
 		}
 		a.halt() // a restart does not lose it: the site sends it again

@@ -133,6 +133,7 @@
 //	record         tasks done, results not yet acknowledged
 //	record.torn    what a power cut tore off its end last, kept for people
 //	carrier.json   which carrier works, and why no better one
+//	facts.shared   digests of the facts that the site has, so that changes alone are sent
 //	status.json    where the agent stands, for people
 //	lock           held while an agent runs here
 //	watch/         what a quick scan looks at unless policy names folders

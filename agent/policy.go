@@ -425,7 +425,8 @@ func (a *Agent) apply(s *session, t *transfer) (string, error) {
 	a.cfg.Log.Info("policy applied", "etag", t.etag, "keep-alive", now)
 	a.status.update(func(st *Status) {
 		st.Policy, st.KeepAliveSeconds = t.etag, now.Seconds()
-		st.Windows = windowNames(a.policy.settings().Windows)
+		st.Schedule = a.policy.settings().Windows
+		st.Windows = windowNames(st.Schedule)
 	})
 	select {
 	case s.retime <- struct{}{}:

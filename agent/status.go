@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bugle-fleet/bugle/agent/window"
 	"github.com/bugle-fleet/bugle/listener/wire/task"
 )
 
@@ -35,10 +36,11 @@ type Status struct {
 	Certificate      time.Time `json:"certificate"` // when the newest certificate expires
 	LastError        string    `json:"lastError,omitempty"`
 
-	Windows  []string   `json:"windows,omitempty"`      // names of the maintenance windows that policy sets
-	Users    []string   `json:"users,omitempty"`        // people whose policy is kept here
-	Deferred []Deferral `json:"deferred,omitempty"`     // tasks that wait for a maintenance window, the next first
-	More     int        `json:"deferredMore,omitempty"` // that wait too, and are not listed
+	Windows  []string    `json:"windows,omitempty"`      // names of the maintenance windows that policy sets
+	Schedule window.List `json:"schedule,omitempty"`     // those windows
+	Users    []string    `json:"users,omitempty"`        // people whose policy is kept here
+	Deferred []Deferral  `json:"deferred,omitempty"`     // tasks that wait for a maintenance window, the next first
+	More     int         `json:"deferredMore,omitempty"` // that wait too, and are not listed
 }
 
 const (
@@ -52,6 +54,23 @@ type Deferral struct {
 	Kind      string    `json:"kind"`
 	Until     time.Time `json:"until,omitzero"` // when a window opens that is long enough; none: never
 	Why       string    `json:"why"`
+}
+
+// Opening says for people when a maintenance window is open next, in a time zone;
+// it is empty if policy sets none.
+func (s *Status) Opening(now time.Time, loc *time.Location) string {
+	if len(s.Windows) == 0 || len(s.Schedule) == 0 {
+		return ""
+	}
+	const layout = "Mon 2006-01-02 15:04 MST"
+	next, ok := s.Schedule.Next(now, loc)
+	switch {
+	case !ok:
+		return "none opens ever again"
+	case !next.Open.After(now):
+		return "open until " + next.Close.In(loc).Format(layout)
+	}
+	return fmt.Sprintf("the next opens %s for %d min", next.Open.In(loc).Format(layout), next.Length()/time.Minute)
 }
 
 func (s *Status) online(w way, f *footing, listener string, now time.Time, keepAlive time.Duration) {

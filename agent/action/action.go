@@ -41,6 +41,10 @@ type Host interface {
 	FetchPolicy(ctx context.Context) (detail string, err error)
 	// SendFacts returns once the site has the facts on disk.
 	SendFacts(ctx context.Context, facts []Fact) error
+	// Changes returns which facts the site does not have as they are, of those that
+	// belong to one topic: those that are gone have no value. done is called once the
+	// site has them on disk.
+	Changes(ctx context.Context, topic string, facts []Fact) (changed []Fact, done func(), err error)
 	// Scan returns what policy says about scans.
 	Scan() ScanPolicy
 	// FetchUserPolicy fetches the policy of a person who is signed in here, or of

@@ -27,6 +27,7 @@ type fakeHost struct {
 
 	users    []string // whose policy was fetched
 	logFiles []string
+	topics   []string // that were reported
 	uploads  []upload
 	verbose  []time.Duration
 }
@@ -42,6 +43,9 @@ func (h *fakeHost) FetchPolicy(context.Context) (string, error) { return h.polic
 func (h *fakeHost) SendFacts(_ context.Context, f []Fact) error {
 	h.sent = append(h.sent, f...)
 	return h.err
+}
+func (h *fakeHost) Changes(_ context.Context, topic string, f []Fact) ([]Fact, func(), error) {
+	return f, func() { h.topics = append(h.topics, topic) }, nil
 }
 func (h *fakeHost) Scan() ScanPolicy        { return h.scan }
 func (h *fakeHost) LogFiles() []string      { return h.logFiles }

@@ -2,7 +2,6 @@ package action
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"os"
 	"runtime"
@@ -35,11 +34,12 @@ func (d discovery) Run(ctx context.Context, req Request) Outcome {
 	if err := decodeParams(req.Params, &struct{}{}); err != nil {
 		return refused(err)
 	}
-	facts := append([]Fact{{"agent.version", d.version}}, machine.facts(ctx)...)
-	if err := req.Host.SendFacts(ctx, facts); err != nil {
+	facts := append([]Fact{{"agent.version", d.version}, looked("discovery")}, machine.facts(ctx)...)
+	detail, err := report(ctx, req.Host, "discovery", facts)
+	if err != nil {
 		return failed(err)
 	}
-	return Outcome{State: task.Succeeded, Detail: fmt.Sprintf("%d facts", len(facts))}
+	return Outcome{State: task.Succeeded, Detail: detail}
 }
 
 // factCache holds what was found last: many agents in one process are on one
@@ -77,6 +77,7 @@ func findFacts(ctx context.Context) []Fact {
 		f.add("host.name", name)
 	}
 	f.system(ctx)
+	f.clock()
 	f.hardware(ctx)
 	f.disks(ctx)
 	f.network()

@@ -42,6 +42,16 @@
 // ends by itself is killed too, but for the services of packages that it installed.
 // A process that leaves its group on purpose is not followed.
 //
+// # Facts
+//
+// What discovery, inventories, update.evaluate and health.attest find out are facts: a
+// name and a value. Each of these is a topic, of which the agent sends what the site
+// does not have as it is, and what is gone without a value; all of it once a week, and
+// when it does not know what the site has. A list, such as the installed packages, is
+// sent in parts that one package more or less changes little of. That somebody looked
+// is always sent: inventory.discovery, inventory.hardware, inventory.software,
+// updates.checked, health.checked.
+//
 // # Threats
 //
 // A scan is done by the machine's own scanner if there is one: ClamAV

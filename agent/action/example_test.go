@@ -18,7 +18,10 @@ type host struct{}
 
 func (host) FetchPolicy(context.Context) (string, error)    { return "", nil }
 func (host) SendFacts(context.Context, []action.Fact) error { return nil }
-func (host) Scan() action.ScanPolicy                        { return action.ScanPolicy{} }
+func (host) Changes(_ context.Context, _ string, facts []action.Fact) ([]action.Fact, func(), error) {
+	return facts, func() {}, nil
+}
+func (host) Scan() action.ScanPolicy { return action.ScanPolicy{} }
 func (host) FetchUserPolicy(context.Context, string) (string, error) {
 	return "", nil
 }

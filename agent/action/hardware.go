@@ -29,10 +29,12 @@ func (h *hardware) run(ctx context.Context, req Request) Outcome {
 	f.network()
 	f.routes()
 	h.firmware(ctx, f)
-	if err := send(ctx, req.Host, f.list); err != nil {
+	f.list = append(f.list, looked("hardware"))
+	detail, err := report(ctx, req.Host, "hardware", f.list)
+	if err != nil {
 		return failed(err)
 	}
-	return Outcome{State: task.Succeeded, Detail: fmt.Sprintf("%d facts", len(f.list))}
+	return Outcome{State: task.Succeeded, Detail: detail}
 }
 
 func (f *facts) processors(ctx context.Context) {

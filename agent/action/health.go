@@ -38,7 +38,7 @@ func (h *health) run(ctx context.Context, req Request) Outcome {
 		h.mac(ctx, f)
 	}
 	h.self(ctx, f)
-	if err := send(ctx, req.Host, f.list); err != nil {
+	if _, err := report(ctx, req.Host, "health", f.list); err != nil {
 		return failed(err)
 	}
 	return Outcome{State: task.Succeeded, Detail: f.summary()}

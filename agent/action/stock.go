@@ -196,10 +196,12 @@ func (s *stock) inventory(ctx context.Context, req Request) Outcome {
 	f.add("software.count", strconv.Itoa(len(list)))
 	f.add("software.source", by)
 	f.addParts("software", lines)
-	if err := send(ctx, req.Host, f.list); err != nil {
+	f.list = append(f.list, looked("software"))
+	detail, err := report(ctx, req.Host, "software", f.list)
+	if err != nil {
 		return failed(err)
 	}
-	return Outcome{State: task.Succeeded, Detail: fmt.Sprintf("%d installed, by %s", len(list), by)}
+	return Outcome{State: task.Succeeded, Detail: fmt.Sprintf("%d installed, by %s: %s", len(list), by, detail)}
 }
 
 // An application is one that must be installed.

@@ -129,7 +129,7 @@ func TestVersionsAsDpkgOrdersThem(t *testing.T) {
 
 func TestPartsOfAList(t *testing.T) {
 	var lines []string
-	for i := range 6000 {
+	for i := range 9000 {
 		lines = append(lines, fmt.Sprintf("package-%04d %s", i, strings.Repeat("v", 30)))
 	}
 	f := &facts{}
@@ -141,7 +141,7 @@ func TestPartsOfAList(t *testing.T) {
 		if len(fact.Value) > maxPart {
 			t.Errorf("%s has %d bytes", fact.Name, len(fact.Value))
 		}
-		if strings.HasPrefix(fact.Name, "x.0") {
+		if fact.Name != "x.parts" && fact.Name != "x.more" {
 			all = append(all, strings.Split(fact.Value, "\n")...)
 		}
 	}

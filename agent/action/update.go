@@ -200,7 +200,7 @@ func (u *updates) evaluate(ctx context.Context, req Request) Outcome {
 	f.add("updates.pending", strconv.Itoa(len(list)))
 	f.add("updates.restart", strconv.FormatBool(u.wantsRestart()))
 	f.addParts("updates.list", updateLines(list))
-	if err := send(ctx, req.Host, f.list); err != nil {
+	if _, err := report(ctx, req.Host, "updates", f.list); err != nil {
 		return failed(err)
 	}
 	return Outcome{State: task.Succeeded, Detail: fmt.Sprintf("%d updates are pending", len(list))}

@@ -5,6 +5,7 @@
 //	List.Next      the window that is open or opens next, overlapping ones merged
 //	List.Fits      may work of this kind and length begin now? else when, or never, and why
 //	List.Between   all windows of some weeks: a calendar
+//	ParseEvery     a recurrence in words, such as "month on second tue +2"
 //
 // # A window
 //

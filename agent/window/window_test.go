@@ -162,6 +162,11 @@ func TestMW6OffsetBehindAWeekday(t *testing.T) {
 	l = parse(t, `{"name":"end","utc":true,"start":"2026-01-01T01:00","minutes":180,`+last)
 	wantNext(t, l, at(t, time.UTC, "2026-11-20 00:00"), time.UTC, "2026-12-02 01:00 3h0m0s")
 	wantNext(t, l, at(t, time.UTC, "2026-12-03 00:00"), time.UTC, "2026-12-30 01:00 3h0m0s")
+	// The second Tuesday of February 2027 is the 9th: 25 days later is March.
+	second := strings.NewReplacer("\"offset\":2", "\"offset\":25").Replace(every)
+	l = parse(t, `{"name":"far","utc":true,"start":"2026-01-01T01:00","minutes":180,`+second)
+	wantNext(t, l, at(t, time.UTC, "2027-02-20 00:00"), time.UTC, "2027-03-06 01:00 3h0m0s")
+	wantNext(t, l, at(t, time.UTC, "2027-03-06 05:00"), time.UTC, "2027-04-03 01:00 3h0m0s")
 	// One that lands on the last day of a month is there too, in every month of a
 	// year there is one.
 	l = parse(t, `{"name":"each","utc":true,"start":"2026-01-01T01:00","minutes":60,"every":{"unit":"month","nth":"fourth","weekday":"tue","offset":3}}`)

@@ -73,6 +73,9 @@ func printStatus(w io.Writer, s *agent.Status, running bool) {
 	}
 	if len(s.Windows) > 0 {
 		fmt.Fprintf(w, "windows     %s\n", strings.Join(s.Windows, ", "))
+		if opening := s.Opening(time.Now(), time.Local); opening != "" {
+			fmt.Fprintf(w, "            %s\n", opening)
+		}
 	}
 	if len(s.Users) > 0 {
 		fmt.Fprintf(w, "people      %s\n", strings.Join(s.Users, ", "))
