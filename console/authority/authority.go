@@ -55,6 +55,7 @@ type device struct {
 	before  certificate // of another key: the device may not have the newest yet
 	blocked bool
 	changed uint64 // the event that blocked or unblocked it last
+	removed uint64 // the event, or 0; what was removed is blocked
 }
 
 // certificate returns the newest one.
@@ -187,6 +188,10 @@ func (a *Authority) Apply(e *event.Event) {
 		a.recount(p.Device, func() { a.applyBlocked(p.Device, true, e.Number) })
 	case *event.DeviceUnblocked:
 		a.recount(p.Device, func() { a.applyBlocked(p.Device, false, e.Number) })
+	case *event.DevicesImported:
+		a.applyImported(p)
+	case *event.DeviceRemoved:
+		a.recount(p.Device, func() { a.applyRemoved(p.Device, e.Number) })
 	case *event.TokenCreated:
 		a.tokens[p.Token] = &token{hash: p.Hash, uses: p.Uses, created: e.Accepted, expires: p.Expires, listener: p.Listener, scope: p.Scope}
 	case *event.TokenRevoked:
@@ -208,8 +213,9 @@ func (a *Authority) applyJoined(p *event.DeviceJoined, e *event.Event) {
 	if p.Device == 0 || p.Device > task.MaxDevice {
 		return // no guard of ours lets such a number through
 	}
-	for int(p.Device) >= len(a.devices) {
-		a.devices = append(a.devices, device{})
+	a.reach(p.Device)
+	if a.devices[p.Device].removed != 0 {
+		return
 	}
 	first := certificate{p.PublicKey, p.Serial, e.Accepted, p.Expires, a.ring().Number, e.Number}
 	a.devices[p.Device] = device{id: p.ID, token: p.Token, first: first}
@@ -220,12 +226,13 @@ func (a *Authority) applyJoined(p *event.DeviceJoined, e *event.Event) {
 }
 
 func (a *Authority) applyBlocked(number uint32, blocked bool, event uint64) {
-	if d := a.device(number); d != nil {
+	if d := a.device(number); d != nil && d.removed == 0 {
 		d.blocked, d.changed = blocked, event
 	}
 }
 
-// device returns the device, or nil if there is none; the caller holds mu.
+// device returns the device that has joined, or nil if there is none; the caller
+// holds mu.
 func (a *Authority) device(number uint32) *device {
 	if number == 0 || uint64(number) >= uint64(len(a.devices)) || a.devices[number].first.public == nil {
 		return nil

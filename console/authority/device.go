@@ -30,8 +30,12 @@ func (a *Authority) setBlocked(ctx context.Context, e *event.Event, number uint3
 		defer a.mu.RUnlock()
 		d := a.device(number)
 		switch {
+		case d == nil && a.recorded(number):
+			return refuse(http.StatusConflict, titleDevice, "No agent has joined as device %d: it was imported.", number)
 		case d == nil:
 			return refuse(http.StatusNotFound, titleDevice, "There is no device %d.", number)
+		case d.removed != 0:
+			return refuse(http.StatusConflict, titleDevice, "Device %d was removed by event %d.", number, d.removed)
 		case d.blocked == blocked && d.changed == 0:
 			return refuse(http.StatusConflict, titleDevice, "Device %d is not blocked.", number)
 		case d.blocked == blocked:
@@ -42,13 +46,14 @@ func (a *Authority) setBlocked(ctx context.Context, e *event.Event, number uint3
 	return appended(j.AppendIf(ctx, guard, e), e, string(e.Kind()))
 }
 
-// Devices returns the numbers of all devices that have joined, rising.
+// Devices returns the numbers of all devices that have joined and were not removed,
+// rising.
 func (a *Authority) Devices() []uint32 {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	all := make([]uint32, 0, len(a.devices))
 	for n := range a.devices {
-		if a.device(uint32(n)) != nil {
+		if d := a.device(uint32(n)); d != nil && d.removed == 0 {
 			all = append(all, uint32(n))
 		}
 	}
@@ -79,7 +84,8 @@ func (a *Authority) actives(number uint32) int {
 	return 0
 }
 
-// Blocked returns the numbers of the devices that are blocked, rising.
+// Blocked returns the numbers of the devices that may not connect, rising: those that
+// are blocked and those that were removed.
 func (a *Authority) Blocked() []uint32 {
 	a.mu.RLock()
 	defer a.mu.RUnlock()

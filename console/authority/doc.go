@@ -1,9 +1,9 @@
 // Package authority is who decides what belongs to a site: it holds the site's
 // keys and changes them, lets devices and listeners join, gives them numbers,
 // epochs and certificates, renews these, and blocks and revokes. It is the only
-// one that appends device.joined, device.blocked, device.unblocked, token.created,
-// token.revoked, certificate.issued, keys.changed, listener.granted and
-// listener.revoked.
+// one that appends device.joined, device.blocked, device.unblocked, devices.imported,
+// device.removed, token.created, token.revoked, certificate.issued, keys.changed,
+// listener.granted and listener.revoked.
 //
 // # Keys
 //
@@ -63,6 +63,16 @@
 // are durable before the certificate is signed. Who repeats a join with the same
 // token and key, because the answer was lost, gets the same certificate once
 // more: same device, same serial, same dates.
+//
+// # Imported and removed devices
+//
+// A record that an administrator imports ([Authority.Import]) gets the next number in
+// the guard of its append, like a device that joins. No agent has joined for it, so it
+// has no certificate, is not among [Authority.Devices], and cannot be blocked.
+//
+// A device that is removed ([Authority.Remove]) is shut out like one that is blocked,
+// for ever: it is among [Authority.Blocked], its certificates are not renewed, and its
+// number is not given again. Its agent joins anew, as another device.
 //
 // # Renewal
 //

@@ -146,6 +146,8 @@ func (a *Authority) admissible(t wire.Token, public []byte) error {
 	switch {
 	case known.revoked != 0:
 		return errTokenRevoked
+	case d.removed != 0:
+		return refuseJoin(http.StatusForbidden, "The device was removed from the site; join with a new token.")
 	case d.blocked:
 		return refuseJoin(http.StatusForbidden, "The device is blocked; an administrator can unblock it.")
 	case !a.now().Before(d.first.expires):

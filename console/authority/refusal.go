@@ -24,6 +24,7 @@ const (
 	titleDevice   = "The device cannot be changed"
 	titleListener = "The listener cannot be admitted"
 	titleKeys     = "The keys cannot be changed"
+	titleImport   = "The devices cannot be imported"
 	titleRenew    = "The certificate cannot be renewed"
 )
 

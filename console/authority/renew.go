@@ -90,6 +90,8 @@ func (a *Authority) renewable(number uint32, public []byte) error {
 	}
 	c, now := d.certificate(), a.now()
 	switch {
+	case d.removed != 0:
+		return refuse(http.StatusForbidden, titleRenew, "The device was removed from the site; join with a new token.")
 	case d.blocked:
 		return refuse(http.StatusForbidden, titleRenew, "The device is blocked; an administrator can unblock it.")
 	case now.After(c.expires.Add(RenewGrace)):

@@ -14,12 +14,13 @@ import (
 	"github.com/bugle-fleet/bugle/listener/wire/task"
 )
 
-// What an authority saves is an array, version 2:
+// What an authority saves is an array, version 3:
 //
 //	devices    by number from 1, an empty array for a number that nobody has: id,
-//	           token, first certificate, newest one, blocked, event that blocked or
-//	           unblocked it last; then the certificate before the newest, left out
-//	           if there is none
+//	           token, first certificate (none of one that was imported), newest one,
+//	           blocked, event that blocked or unblocked it last; then the certificate
+//	           before the newest and the event that removed it, left out if there is
+//	           neither, or not the second
 //	joins      device, token and key as their hash; by device, then hash
 //	tokens     id, hash, uses, used, created, expires, event that revoked it,
 //	           listener, scope; by id
@@ -32,13 +33,14 @@ import (
 // event, empty if there is none. Keys and certificates of the site are not in it:
 // they are in files of their own.
 //
-// Version 1 had no renewals, no rings, and less of tokens and listeners. It is not
-// read: a program of its time knew nothing of the events that say these, and what
-// it saved while they were in the journal already would be short of them. What
-// has another name than [Authority.Saves] is not restored, the journal tells all.
+// Version 2 had no removed devices, and is read. Version 1 had no renewals, no rings,
+// and less of tokens and listeners; it is not read. A program of the time of either
+// knew nothing of the events that say what is new since, and what it saved while
+// they were in the journal already would be short of them: what has another name
+// than [Authority.Saves] is not restored, the journal tells all.
 const (
-	saves       = "authority/2"
-	saveVersion = 2
+	saves       = "authority/3"
+	saveVersion = 3
 	maxSaved    = 1 << 24 // tokens, listeners, epochs of one
 	maxGaps     = 1 << 16 // numbers that nobody has
 	maxField    = event.MaxEncoded
@@ -155,7 +157,7 @@ func (c *certificate) restore(r *bounded.Reader) {
 
 // nobody tells whether no event was about the device.
 func (d *device) nobody() bool {
-	return d.id == task.ID{} && d.token == "" && d.first.none() && d.newest.none() && d.before.none() && !d.blocked && d.changed == 0
+	return d.id == task.ID{} && d.token == "" && d.first.none() && d.newest.none() && d.before.none() && !d.blocked && d.changed == 0 && d.removed == 0
 }
 
 func (d *device) save(w *bounded.Writer) (somebody bool) {
@@ -164,7 +166,10 @@ func (d *device) save(w *bounded.Writer) (somebody bool) {
 		return false
 	}
 	fields := 6
-	if !d.before.none() {
+	switch {
+	case d.removed != 0:
+		fields = 8
+	case !d.before.none():
 		fields = 7
 	}
 	w.Array(fields)
@@ -174,14 +179,17 @@ func (d *device) save(w *bounded.Writer) (somebody bool) {
 	d.newest.save(w)
 	w.Bool(d.blocked)
 	w.Uint(d.changed)
-	if !d.before.none() {
+	if fields > 6 {
 		d.before.save(w)
+	}
+	if fields > 7 {
+		w.Uint(d.removed)
 	}
 	return true
 }
 
 func (d *device) restore(r *bounded.Reader) {
-	if r.Array(7) > 0 {
+	if r.Array(8) > 0 {
 		r.Raw(d.id[:])
 		d.token = r.String(maxField)
 		d.first.restore(r)
@@ -190,6 +198,9 @@ func (d *device) restore(r *bounded.Reader) {
 		d.changed = r.Uint64()
 		if r.More() {
 			d.before.restore(r)
+		}
+		if r.More() {
+			d.removed = r.Uint64()
 		}
 	}
 	r.End()
@@ -269,7 +280,9 @@ func (a *Authority) forget() {
 }
 
 func (a *Authority) restore(r *bounded.Reader) error {
-	r.Version(saveVersion)
+	if v := r.Version(saveVersion); v < 2 {
+		r.Fail("version %d is not read", v)
+	}
 	r.Array(task.MaxDevice)
 	for gaps := 0; r.More(); {
 		var d device

@@ -61,7 +61,7 @@ type Fact struct{ Name, Value string }
 const MaxFacts = 512
 
 // DeviceDiscovered brings facts about a device; each replaces the earlier value
-// of its name, others stay.
+// of its name, others stay. One without a value says that it holds no more.
 type DeviceDiscovered struct {
 	Device uint32
 	Facts  []Fact

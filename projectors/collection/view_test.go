@@ -251,3 +251,21 @@ func TestNonsenseIsIgnored(t *testing.T) {
 		}
 	})
 }
+
+// TestSnapshotStaysAsItIs changes and deletes collections while somebody reads.
+func TestSnapshotStaysAsItIs(t *testing.T) {
+	site, r := start(t)
+	site.Append(defined("P0100001", "Laptops"), defined("P0100002", "Servers"), defined("P0100003", "Tablets"),
+		evaluated(1, event.FullQueue, result("P0100001", set(t, 1, 3), nil)))
+	read(t, r, func(s *collection.Snapshot) {
+		site.Append(deleted("P0100001"), defined("P0100002", "A"), defined("P0100004", "B"), evaluated(2, event.FullQueue, result("P0100003", set(t, 1, 3), nil)))
+		for name, id := range map[string]string{"laptops": "P0100001", "servers": "P0100002", "tablets": "P0100003", "all systems": event.RootCollection} {
+			if c, ok := s.Find(name); !ok || c.ID != id {
+				t.Errorf("%s is %+v, %v", name, c, ok)
+			}
+		}
+		if _, ok := s.Find("B"); ok || len(s.List()) != 4 || s.LastCycle() != 1 || s.Members("P0100001").GetCardinality() != 3 || !s.Members("P0100003").IsEmpty() {
+			t.Errorf("a snapshot of event 4 has %+v", s.List())
+		}
+	})
+}

@@ -7,7 +7,7 @@ import (
 )
 
 func FuzzRow(f *testing.F) {
-	for _, file := range []string{"testdata/rows.v3.golden", "testdata/rows.golden"} { // of this schema and of the first
+	for _, file := range []string{"testdata/rows.v4.golden", "testdata/rows.v3.golden", "testdata/rows.golden"} { // of this schema, of the one before and of the first
 		for _, v := range projectorstest.Rows(f, file, prefixDevice) {
 			f.Add(v)
 		}

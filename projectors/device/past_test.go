@@ -14,7 +14,8 @@ func all(r *device.Reader) string {
 	devices, err := r.List(0, 100)
 	numbers, err2 := r.Numbers()
 	count, err3 := r.Count()
-	text := fmt.Sprintln(devices, err, numbers, err2, count, err3)
+	gone, err4 := r.Removed()
+	text := fmt.Sprintln(devices, err, numbers, err2, count, err3, gone, err4)
 	for _, d := range devices {
 		one, ok, err := r.Get(d.Number)
 		named, err2 := r.Find(d.Name)

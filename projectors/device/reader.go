@@ -31,7 +31,20 @@ type Device struct {
 	Facts       []event.Fact // by name; [Reader.List] leaves them out
 	Discovered  time.Time    // when the newest facts were seen
 	Event       uint64       // the last event that changed the device
+
+	Imported     time.Time // when an administrator imported the record; zero if it is from a join
+	RemovedAt    time.Time // zero if it was not removed
+	RemoveReason string
 }
+
+// HasJoined tells whether an agent has joined for the record. Without one it is
+// imported: it has no certificate, and nothing can be sent to it.
+func (d *Device) HasJoined() bool { return !d.Joined.IsZero() }
+
+// Removed tells whether an administrator has removed the device.
+func (d *Device) Removed() bool { return !d.RemovedAt.IsZero() }
+
+func (d *Device) mayConnect() bool { return d.HasJoined() && !d.Blocked && !d.Removed() }
 
 // A Reader reads the view. It is safe for concurrent use.
 type Reader struct{ view projectors.Source }
@@ -49,7 +62,8 @@ func (r *Reader) At(read func(*Snapshot) error) (position uint64, err error) {
 	return position, err
 }
 
-// Get returns a device by its number; ok is false if there is none.
+// Get returns a device by its number, also one that was removed; ok is false if there
+// never was one.
 func (r *Reader) Get(number uint32) (d Device, ok bool, err error) {
 	_, err = r.At(func(s *Snapshot) error {
 		d, ok, err = s.Get(number)
@@ -68,7 +82,7 @@ func (r *Reader) ByID(id task.ID) (d Device, ok bool, err error) {
 }
 
 // Find returns the devices that word names, by rising number: as their name,
-// whatever its case, as a number, or as an id.
+// whatever its case, as a number, or as an id. It finds none that was removed.
 func (r *Reader) Find(word string) (found []Device, err error) {
 	_, err = r.At(func(s *Snapshot) error {
 		found, err = s.Find(word)
@@ -78,7 +92,7 @@ func (r *Reader) Find(word string) (found []Device, err error) {
 }
 
 // List returns at most limit devices with numbers above after, by rising number
-// and without their facts.
+// and without their facts; those that were removed are among them.
 func (r *Reader) List(after uint32, limit int) (devices []Device, err error) {
 	_, err = r.At(func(s *Snapshot) error {
 		devices, err = s.List(after, limit)
@@ -87,8 +101,8 @@ func (r *Reader) List(after uint32, limit int) (devices []Device, err error) {
 	return devices, err
 }
 
-// Numbers returns the numbers of all devices that are not blocked; the bitmap is
-// the caller's.
+// Numbers returns the numbers of all devices that have joined and are neither
+// blocked nor removed; the bitmap is the caller's.
 func (r *Reader) Numbers() (numbers *roaring.Bitmap, err error) {
 	_, err = r.At(func(s *Snapshot) error {
 		numbers = s.Numbers()
@@ -97,13 +111,29 @@ func (r *Reader) Numbers() (numbers *roaring.Bitmap, err error) {
 	return numbers, err
 }
 
-// Count returns how many devices there are, blocked ones included.
+// Count returns how many devices there are, imported and blocked ones included,
+// removed ones not.
 func (r *Reader) Count() (n uint64, err error) {
 	_, err = r.At(func(s *Snapshot) error {
 		n = s.Count()
 		return nil
 	})
 	return n, err
+}
+
+// Removed returns the numbers of all devices that were removed; the bitmap is the
+// caller's. It costs more, the more there are.
+func (r *Reader) Removed() (numbers *roaring.Bitmap, err error) {
+	numbers = roaring.New()
+	_, err = r.At(func(s *Snapshot) error {
+		return s.s.Scan([]byte{prefixGone}, nil, func(key, _ []byte) (bool, error) {
+			if len(key) == 5 {
+				numbers.Add(binary.BigEndian.Uint32(key[1:]))
+			}
+			return true, nil
+		})
+	})
+	return numbers, err
 }
 
 // A Snapshot is the devices after one event.
@@ -123,6 +153,9 @@ func (s *Snapshot) Get(number uint32) (d Device, ok bool, err error) {
 	err = s.s.Scan(prefix, nil, func(key, value []byte) (bool, error) {
 		if len(value) < factSeen {
 			return false, fmt.Errorf("fact of device %d has key %x and %d bytes", r.Number, key, len(value))
+		}
+		if len(value) == factSeen {
+			return true, nil
 		}
 		r.Facts = append(r.Facts, event.Fact{Name: string(key[len(prefix):]), Value: string(value[factSeen:])})
 		return true, nil
@@ -177,7 +210,7 @@ func (s *Snapshot) Find(word string) ([]Device, error) {
 		if err != nil {
 			return nil, err
 		}
-		if ok {
+		if ok && !d.Removed() {
 			found = append(found, d)
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/bugle-fleet/bugle/listener/wire/bounded"
 )
 
-const rowVersion = 2 // since 2 with the newest certificate
+const rowVersion = 3 // since 2 with the newest certificate, since 3 with import and removal
 
 const maxSerial = 32
 
@@ -16,7 +16,7 @@ var limits = bounded.Limits{Bytes: 16 << 10, Depth: 2, Items: 64}
 
 func encodeRow(r *row) ([]byte, error) {
 	value, err := bounded.Encode(nil, func(w *bounded.Writer) {
-		w.Array(18)
+		w.Array(21)
 		w.Uint(rowVersion)
 		w.Uint(uint64(r.Number))
 		w.Raw(r.ID[:])
@@ -35,6 +35,9 @@ func encodeRow(r *row) ([]byte, error) {
 		w.Int(nanos(r.Issued))
 		w.Uint(r.Certified)
 		w.Bytes(r.Serial, maxSerial)
+		w.Int(nanos(r.Imported))
+		w.Int(nanos(r.RemovedAt))
+		w.String(r.RemoveReason, event.MaxText)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode device %d: %w", r.Number, err)
@@ -63,6 +66,11 @@ func decodeRow(value []byte) (r row, err error) {
 			r.Issued = instant(d.Int64())
 			r.Certified = d.Uint64()
 			r.Serial = d.Bytes(maxSerial)
+		}
+		if version > 2 {
+			r.Imported = instant(d.Int64())
+			r.RemovedAt = instant(d.Int64())
+			r.RemoveReason = d.String(event.MaxText)
 		}
 		d.End()
 		return nil

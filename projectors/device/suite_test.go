@@ -36,6 +36,19 @@ func unblocked(number uint32) *event.Event {
 	return &event.Event{Payload: &event.DeviceUnblocked{Device: number}}
 }
 
+func imported(number uint32, name string) *event.Event {
+	return &event.Event{Payload: &event.DevicesImported{Devices: []event.ImportedDevice{{Device: number, New: true, ID: task.ID{15: byte(number)}, Name: name}}}}
+}
+
+// renamed imports what there is, under another name.
+func renamed(number uint32, name string) *event.Event {
+	return &event.Event{Payload: &event.DevicesImported{Devices: []event.ImportedDevice{{Device: number, Name: name}}}}
+}
+
+func removed(number uint32, reason string) *event.Event {
+	return &event.Event{Payload: &event.DeviceRemoved{Device: number, Reason: reason}}
+}
+
 // history brings every kind of event that the view folds.
 func history(t *testing.T) []*event.Event {
 	return []*event.Event{
@@ -43,6 +56,8 @@ func history(t *testing.T) []*event.Event {
 		blocked(2, "stolen"), joined(3, "alpha"), discovered(9, event.Fact{Name: "x", Value: "y"}), unblocked(2),
 		discovered(1, event.Fact{Name: "os.version", Value: "12.12"}), blocked(3, ""), joined(3, "gamma"),
 		discovered(3, event.Fact{Name: "cpu", Value: "4"}), blocked(8, "nobody"),
+		imported(4, "imported"), imported(5, "alpha"), imported(6, "six"), renamed(4, "delta"), renamed(77, "nobody"), removed(2, "scrapped"), removed(5, ""), removed(78, ""),
+		joined(6, "six"), joined(5, "again"), discovered(2, event.Fact{Name: "cpu", Value: "8"}), blocked(2, "late"), renamed(2, "late"), discovered(1, event.Fact{Name: "os.version"}),
 		issued(1, 1), issued(2, 1), issued(7, 1), issued(1, 2), {Payload: &event.CertificateIssued{Listener: "OUT01", Serial: []byte{9}, Expires: at}},
 	}
 }
@@ -50,7 +65,7 @@ func history(t *testing.T) []*event.Event {
 func TestSuite(t *testing.T) {
 	projectorstest.Run(t, projectorstest.Suite{
 		New:    func() *projectors.View { v, _ := device.New(); return v },
-		Golden: "testdata/rows.v3.golden",
+		Golden: "testdata/rows.v4.golden",
 		Events: history(t),
 	})
 }

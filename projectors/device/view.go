@@ -14,7 +14,7 @@ import (
 
 const (
 	name   = "device"
-	schema = 3 // since 3 with the newest certificate of each device
+	schema = 4 // since 3 with the newest certificate of each device, since 4 with imported and removed ones
 )
 
 // MaxFacts is the largest number of facts that are kept of one device; further
@@ -27,7 +27,7 @@ func New() (*projectors.View, *Reader) {
 		Name:   name,
 		Schema: schema,
 		Kinds: []event.Kind{event.KindDeviceJoined, event.KindDeviceDiscovered, event.KindDeviceBlocked, event.KindDeviceUnblocked,
-			event.KindCertificateIssued},
+			event.KindCertificateIssued, event.KindDevicesImported, event.KindDeviceRemoved},
 		Fold: func() projectors.Fold { return &fold{allowed: roaring.New()} },
 	}
 	return v, &Reader{v}
@@ -40,8 +40,8 @@ type published struct {
 }
 
 type fold struct {
-	allowed *roaring.Bitmap // devices that are not blocked
-	count   uint64          // all devices
+	allowed *roaring.Bitmap // devices that have joined and are not blocked
+	count   uint64          // all devices that were not removed
 	changed bool            // since the last Publish
 	last    *published
 }
@@ -56,8 +56,10 @@ func (f *fold) Load(s *projectors.Snapshot) error {
 		if !bytes.Equal(key, deviceKey(d.Number)) {
 			return false, fmt.Errorf("row of device %d has key %x", d.Number, key)
 		}
-		f.count++
-		if !d.Blocked {
+		if !d.Removed() {
+			f.count++
+		}
+		if d.mayConnect() {
 			f.allowed.Add(d.Number)
 		}
 		return true, nil
@@ -84,6 +86,14 @@ func (f *fold) Apply(b *projectors.Batch, e *event.Event) error {
 		return f.block(b, e, p.Device, false, "")
 	case *event.CertificateIssued:
 		return f.issued(b, e, p)
+	case *event.DevicesImported:
+		for i := range p.Devices {
+			if err := f.imported(b, e, &p.Devices[i]); err != nil {
+				return err
+			}
+		}
+	case *event.DeviceRemoved:
+		return f.removed(b, e, p)
 	}
 	return nil
 }
@@ -111,17 +121,19 @@ func (f *fold) joined(b *projectors.Batch, e *event.Event, p *event.DeviceJoined
 		return nil
 	}
 	r, raw, err := load(b, p.Device)
-	if err != nil {
+	if err != nil || r.Removed() {
 		return err
 	}
 	if raw == nil {
 		f.count++
-		f.allowed.Add(p.Device)
-		f.changed = true
 	} else {
 		b.Delete(nameKey(r.Name, r.Number))
 		b.Delete(idKey(r.ID))
 	}
+	if !r.Blocked {
+		f.allowed.Add(p.Device)
+	}
+	f.changed = true
 	r.Number, r.ID, r.Name = p.Device, p.ID, p.Name
 	r.OS, r.Arch, r.Agent, r.Token = p.OS, p.Arch, p.Agent, p.Token
 	r.Joined, r.Event = e.Accepted, e.Number
@@ -135,7 +147,7 @@ func (f *fold) joined(b *projectors.Batch, e *event.Event, p *event.DeviceJoined
 // here.
 func (f *fold) issued(b *projectors.Batch, e *event.Event, p *event.CertificateIssued) error {
 	r, raw, err := load(b, p.Device)
-	if err != nil || raw == nil {
+	if err != nil || raw == nil || r.Removed() {
 		return err
 	}
 	r.Expires, r.Issued, r.Certified, r.Serial, r.Event = p.Expires, e.Accepted, e.Number, p.Serial, e.Number
@@ -144,24 +156,68 @@ func (f *fold) issued(b *projectors.Batch, e *event.Event, p *event.CertificateI
 
 func (f *fold) block(b *projectors.Batch, e *event.Event, number uint32, blocked bool, reason string) error {
 	r, raw, err := load(b, number)
-	if err != nil || raw == nil {
+	if err != nil || raw == nil || r.Removed() {
 		return err
 	}
-	if blocked {
-		f.allowed.Remove(number)
-	} else {
+	r.Blocked, r.BlockReason, r.Event = blocked, reason, e.Number
+	if r.mayConnect() {
 		f.allowed.Add(number)
+	} else {
+		f.allowed.Remove(number)
 	}
 	f.changed = true
-	r.Blocked, r.BlockReason, r.Event = blocked, reason, e.Number
+	return store(b, raw, &r)
+}
+
+// imported takes a record that was imported, or its new name.
+func (f *fold) imported(b *projectors.Batch, e *event.Event, d *event.ImportedDevice) error {
+	if d.Device == 0 || d.Device > task.MaxDevice {
+		return nil
+	}
+	r, raw, err := load(b, d.Device)
+	if err != nil || r.Removed() || raw == nil && !d.New {
+		return err
+	}
+	if raw == nil {
+		f.count++
+		f.changed = true
+		r.Number, r.ID, r.Imported = d.Device, d.ID, e.Accepted
+		b.Set(idKey(r.ID), binary.BigEndian.AppendUint32(nil, r.Number))
+	}
+	if d.Name != "" && d.Name != r.Name || raw == nil {
+		if raw != nil {
+			b.Delete(nameKey(r.Name, r.Number))
+		}
+		r.Name = d.Name
+		b.Set(nameKey(r.Name, r.Number), nil)
+	}
+	r.Event = e.Number
+	return store(b, raw, &r)
+}
+
+// removed keeps what a device was; name and id lead to it no more.
+func (f *fold) removed(b *projectors.Batch, e *event.Event, p *event.DeviceRemoved) error {
+	r, raw, err := load(b, p.Device)
+	if err != nil || raw == nil || r.Removed() {
+		return err
+	}
+	f.count--
+	f.allowed.Remove(p.Device)
+	f.changed = true
+	b.Delete(nameKey(r.Name, r.Number))
+	b.Delete(idKey(r.ID))
+	b.Set(goneKey(r.Number), nil)
+	r.RemovedAt, r.RemoveReason, r.Event = e.Accepted, p.Reason, e.Number
 	return store(b, raw, &r)
 }
 
 // discovered takes facts over. Those of an older inventory that comes late, in the
-// file of another listener for instance, give way to what was seen since.
+// file of another listener for instance, give way to what was seen since. One without
+// a value says that there is no such thing any more; that is kept, for the same
+// reason, and not shown.
 func (f *fold) discovered(b *projectors.Batch, e *event.Event, p *event.DeviceDiscovered) error {
 	r, raw, err := load(b, p.Device)
-	if err != nil || raw == nil {
+	if err != nil || raw == nil || r.Removed() {
 		return err
 	}
 	seen := e.Observed
@@ -207,12 +263,14 @@ func store(b *projectors.Batch, old []byte, r *row) error {
 // Keys: a letter, then
 //
 //	d number              the device
-//	f number name         one fact; when it was seen, then its value
+//	f number name         one fact; when it was seen, then its value, nothing if it is gone
+//	g number              the device was removed
 //	i id                  the number of the device with this id
 //	n name 0 number       a device of this name, in lower case
 const (
 	prefixDevice = 'd'
 	prefixFact   = 'f'
+	prefixGone   = 'g'
 	prefixID     = 'i'
 	prefixName   = 'n'
 )
@@ -226,6 +284,10 @@ func factsKey(number uint32) []byte {
 }
 
 func factKey(number uint32, name string) []byte { return append(factsKey(number), name...) }
+
+func goneKey(number uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte{prefixGone}, number)
+}
 
 func idKey(id task.ID) []byte { return append([]byte{prefixID}, id[:]...) }
 

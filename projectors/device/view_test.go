@@ -77,7 +77,7 @@ func TestDiscovered(t *testing.T) {
 	s.Append(joined(1, "alpha"), discovered(1, fact("os", "Debian"), fact("cpu", "4"), fact("note", "")))
 	n := s.Append(discovered(1, fact("cpu", "8"), fact("disk", "1 TB")))
 	d := get(t, r, 1)
-	want := []event.Fact{fact("cpu", "8"), fact("disk", "1 TB"), fact("note", ""), fact("os", "Debian")}
+	want := []event.Fact{fact("cpu", "8"), fact("disk", "1 TB"), fact("os", "Debian")} // the note has no value
 	if !slices.Equal(d.Facts, want) || d.Event != n || !d.Discovered.Equal(at.Add(time.Hour)) {
 		t.Errorf("device is %+v", d)
 	}
@@ -216,4 +216,73 @@ func TestCertificates(t *testing.T) {
 	check(3, 2, at.AddDate(1, 2, 0))
 	s.Append(joined(1, "alpha"))
 	check(5, 0, at.AddDate(1, 0, 0))
+}
+
+// A record that was imported has a name and an id, and nothing can be sent to it
+// until an agent joins for it.
+func TestImported(t *testing.T) {
+	s, r := start(t)
+	n := s.Append(imported(1, "alpha"), renamed(2, "nobody"))
+	want := device.Device{Number: 1, ID: task.ID{15: 1}, Name: "alpha", Imported: projectorstest.Epoch, Event: n - 1}
+	if d := get(t, r, 1); cmp.Diff(want, d) != "" || d.HasJoined() {
+		t.Error(cmp.Diff(want, d))
+	}
+	check := func(numbers ...uint32) {
+		t.Helper()
+		got, err := r.Numbers()
+		if count, err2 := r.Count(); err != nil || err2 != nil || count != 1 || !slices.Equal(got.ToArray(), numbers) {
+			t.Errorf("%d devices, of which %v may connect, %v, %v", count, got, err, err2)
+		}
+	}
+	check()
+	s.Append(renamed(1, "Beta"), blocked(1, "before it joins"), unblocked(1))
+	check()
+	if found, err := r.Find("beta"); err != nil || len(found) != 1 {
+		t.Errorf("the new name leads to %+v, %v", found, err)
+	}
+	if found, err := r.Find("alpha"); err != nil || len(found) != 0 {
+		t.Errorf("the former name leads to %+v, %v", found, err)
+	}
+	s.Append(joined(1, "gamma"))
+	check(1)
+	if d := get(t, r, 1); !d.HasJoined() || d.Imported.IsZero() || d.Name != "gamma" {
+		t.Errorf("device is %+v", d)
+	}
+}
+
+// What was removed is found by its number alone, stays as it was, and is counted no
+// more.
+func TestRemoved(t *testing.T) {
+	s, r := start(t)
+	s.Append(joined(1, "alpha"), discovered(1, fact("cpu", "4")), joined(2, "beta"))
+	n := s.Append(removed(1, "scrapped"))
+	check := func() {
+		t.Helper()
+		d := get(t, r, 1)
+		if !d.Removed() || d.RemoveReason != "scrapped" || d.Event != n || d.Name != "alpha" || len(d.Facts) != 1 || d.Blocked {
+			t.Errorf("device is %+v", d)
+		}
+		for _, word := range []string{"alpha", "1", d.ID.String()} {
+			if found, err := r.Find(word); err != nil || len(found) != 0 {
+				t.Errorf("%s leads to %+v, %v", word, found, err)
+			}
+		}
+		numbers, err := r.Numbers()
+		gone, err2 := r.Removed()
+		count, err3 := r.Count()
+		if err != nil || err2 != nil || err3 != nil || count != 1 || !slices.Equal(numbers.ToArray(), []uint32{2}) || !slices.Equal(gone.ToArray(), []uint32{1}) {
+			t.Errorf("%d devices, %v may connect, %v are gone: %v, %v, %v", count, numbers, gone, err, err2, err3)
+		}
+		if list, err := r.List(0, 10); err != nil || len(list) != 2 || !list[0].Removed() {
+			t.Errorf("list is %+v, %v", list, err)
+		}
+	}
+	check()
+	s.Append(removed(1, "again"), removed(9, "nobody"), joined(1, "alpha"), renamed(1, "late"), blocked(1, "late"), unblocked(1), issued(1, 3), discovered(1, fact("cpu", "8")))
+	check()
+	s.Stop()
+	view, again := device.New()
+	r = again
+	s.Open(view)
+	check()
 }

@@ -13,11 +13,7 @@ import (
 	"github.com/bugle-fleet/bugle/projectors/collection/schema"
 )
 
-// Keys: a letter, then
-//
-//	c device class     the table of a class, the name of which is in lower case
-//	d device           that there is, or was, this device, and its classes
-//	s event place      a class that an administrator defined, or properties of one
+// The beginnings of keys; FORMAT in doc.go has all of them.
 const (
 	prefixTable   = 'c'
 	prefixDevice  = 'd'

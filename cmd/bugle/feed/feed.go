@@ -57,7 +57,7 @@ func Wants(k event.Kind) bool {
 	switch k {
 	case event.KindOperationRequest, event.KindOperationReleased, event.KindOperationCancel, event.KindOperationStopped,
 		event.KindOperationExpired, event.KindOperationClosed, event.KindDeviceBlocked, event.KindDeviceUnblocked,
-		event.KindKeysChanged:
+		event.KindDeviceRemoved, event.KindKeysChanged:
 		return true
 	}
 	return false
@@ -95,6 +95,8 @@ func (m *Mapper) update(e *event.Event) (listener.Update, error) {
 	case *event.OperationClosed:
 		return m.over(p.Operation), nil
 	case *event.DeviceBlocked:
+		return listener.BlockDevice{Device: p.Device}, nil
+	case *event.DeviceRemoved:
 		return listener.BlockDevice{Device: p.Device}, nil
 	case *event.DeviceUnblocked:
 		return listener.UnblockDevice{Device: p.Device}, nil

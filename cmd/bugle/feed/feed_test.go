@@ -92,6 +92,7 @@ func history(t fatal) []*event.Event {
 		payload(&event.OperationCancelled{Operation: opID(2), Cancel: []byte("cancel")}),
 		payload(&event.OperationExpired{Operation: opID(3)}),
 		payload(&event.OperationClosed{Operation: opID(2)}),
+		payload(&event.DeviceRemoved{Device: 4}),
 	}
 }
 
@@ -107,6 +108,7 @@ var told = []string{
 	`end 2 with "cancel" until 1h0m0s`,
 	`end 3 with "" until no time`,
 	`end 2 with "" until no time`,
+	"block 4", // for ever
 }
 
 func TestUpdates(t *testing.T) {
