@@ -12,7 +12,7 @@ const Base = "/api/v1"
 const (
 	PathTokens           = Base + "/tokens"                   // POST [TokenRequest] → [TokenReply]; GET → [TokenList]
 	PathToken            = Base + "/tokens/{id}"              // DELETE → [Written]
-	PathDevices          = Base + "/devices"                  // GET ?after= &limit= &online= &name= → [DevicePage]
+	PathDevices          = Base + "/devices"                  // GET ?after= &limit= &online= &name= &removed= → [DevicePage]
 	PathDevice           = Base + "/devices/{device}"         // GET, by number, id or name → [DeviceReply]
 	PathDeviceHistory    = Base + "/devices/{device}/history" // GET → [DeviceHistory]
 	PathDeviceBlock      = Base + "/devices/{device}/block"   // POST [ReasonRequest] → [Written]
@@ -98,12 +98,14 @@ type Device struct {
 	Arch      string     `json:"arch"`
 	Agent     string     `json:"agent" doc:"version of the agent"`
 	Online    bool       `json:"online"`
-	Reason    string     `json:"reason" doc:"why it is online or not; never-seen if it never connected"`
+	Reason    string     `json:"reason" doc:"why it is online or not; never-seen if it never connected, no-agent if it was imported, removed if it was removed"`
 	Since     *time.Time `json:"since,omitempty"`
 	Listener  string     `json:"listener,omitempty"`
 	Carrier   string     `json:"carrier,omitempty"`
 	Blocked   bool       `json:"blocked"`
-	Joined    time.Time  `json:"joined"`
+	Joined    time.Time  `json:"joined" doc:"0001-01-01T00:00:00Z if no agent has joined"`
+	Imported  *time.Time `json:"imported,omitempty" doc:"when the record was imported; absent if it is from a join"`
+	Removed   *time.Time `json:"removed,omitempty"`
 	LastEvent uint64     `json:"lastEvent" doc:"the newest event that changed it"`
 }
 
@@ -124,7 +126,11 @@ type DeviceReply struct {
 	Changes     []PresenceChange   `json:"changes" doc:"its last states, newest first: the first one holds"`
 	Pending     []PendingOperation `json:"pending" doc:"operations that are open for it, in the order of their requests, at most 100"`
 	Facts       map[string]string  `json:"facts"`
+	Removal     string             `json:"removeReason,omitempty"`
 	Event       uint64             `json:"event"`
+
+	Inventory     []InventoryClass `json:"inventory,omitempty" doc:"what is known of it by class"`
+	InventoryMore int              `json:"inventoryMore,omitempty" doc:"rows that are left out, beyond 2000"`
 }
 
 // Connection is how a device connects, as it said when it last changed.
@@ -187,12 +193,14 @@ type KindList struct {
 	Items []KindInfo `json:"items"`
 }
 
-// PushRequest asks for an operation. Either All or Devices names the targets.
+// PushRequest asks for an operation. All, Devices or Collection names the targets.
 type PushRequest struct {
 	Kind              string         `json:"kind" doc:"what to do, see /kinds"`
 	Params            map[string]any `json:"params,omitempty" doc:"parameters of the kind"`
 	Devices           []string       `json:"devices,omitempty" maxItems:"100000" doc:"targets by number, id or name"`
 	All               bool           `json:"all,omitempty" doc:"all devices that are not blocked"`
+	Collection        string         `json:"collection,omitempty" maxLength:"256" doc:"the members of this collection, by id or name, that have an agent and are not blocked"`
+	MembersAt         uint64         `json:"membersAt,omitempty" minimum:"0" doc:"the event as of which the collection's members are meant; default now"`
 	DeliverBySeconds  int64          `json:"deliverBySeconds,omitempty" maximum:"31536000" doc:"how long from now the task may still be started, up to a year; default by kind, from notBefore on"`
 	DeliverBy         *time.Time     `json:"deliverBy,omitempty" doc:"the same as an instant"`
 	NotBefore         *time.Time     `json:"notBefore,omitempty" doc:"no start before this instant; default now"`
@@ -213,7 +221,7 @@ type PushReply struct {
 	Event     uint64    `json:"event"`
 	NotBefore time.Time `json:"notBefore"`
 	DeliverBy time.Time `json:"deliverBy"`
-	Target    string    `json:"target" doc:"whom it is for, in words: all, devices, or what a retry repeats"`
+	Target    string    `json:"target" doc:"whom it is for, in words: all, devices, a collection, or what a retry repeats"`
 	Priority  uint8     `json:"priority" doc:"order in the send queues: 1 before 2 before 3"`
 	Durable   bool      `json:"durable" doc:"it stands in the policy of its targets too"`
 	RetryOf   string    `json:"retryOf,omitempty"`
@@ -221,6 +229,10 @@ type PushReply struct {
 	Warnings  []string  `json:"warnings,omitempty" doc:"what may not be meant, in sentences"`
 	Devices   []string  `json:"devices,omitempty" doc:"names of the first 100 targets, after a dry run"`
 	DryRun    bool      `json:"dryRun,omitempty"`
+
+	Collection string `json:"collection,omitempty" doc:"id of the collection that it was pushed to"`
+	MembersAt  uint64 `json:"membersAt,omitempty" doc:"the event that the collection's members are as of"`
+	LeftOut    uint64 `json:"leftOut,omitempty" doc:"members that are blocked or have no agent, after a dry run"`
 }
 
 // Columns are the five classic columns of an operation.
@@ -236,7 +248,7 @@ type Columns struct {
 type Operation struct {
 	Operation string            `json:"operation"`
 	Kind      string            `json:"kind"`
-	Target    string            `json:"target" doc:"whom it was asked for: all, devices"`
+	Target    string            `json:"target" doc:"whom it was asked for: all, devices, a collection, or what a retry repeats"`
 	Reason    string            `json:"reason,omitempty"`
 	Actor     string            `json:"actor"`
 	Targets   uint32            `json:"targets"`

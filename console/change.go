@@ -31,6 +31,15 @@ func (c *Console) changeOf(ctx context.Context, e *event.Event) *Change {
 	switch p := e.Payload.(type) {
 	case *event.PolicyChanged:
 		return c.policyChange(ctx, e, p)
+	case *event.CollectionChanged:
+		return &Change{Of: "collection " + p.ID, Before: rawDefinition(p.Before), After: rawDefinition(p.After)}
+	case *event.ClassesDefined:
+		return &Change{Of: "classes of inventory", After: rawClasses(p.Classes), Note: "Nothing is taken away: each class has these properties beside those that it had."}
+	case *event.EvaluationRequested:
+		return &Change{Of: "members of collections", After: map[string]any{"evaluate": p.Collections, "dependants": p.Dependants},
+			Note: "Whom it moved is in the event collections.evaluated that names this one as its cause."}
+	case *event.WindowChanged:
+		return windowChange(p)
 	case *event.TokenCreated:
 		return &Change{Of: "token " + p.Token, After: map[string]any{"uses": p.Uses, "expires": p.Expires}}
 	case *event.TokenRevoked:
@@ -42,6 +51,8 @@ func (c *Console) changeOf(ctx context.Context, e *event.Event) *Change {
 	case *event.DeviceBlocked:
 		return c.stateChange(ctx, e, fmt.Sprintf("device %d", p.Device), deviceNumbered(p.Device), deviceNumbered(p.Device))
 	case *event.DeviceUnblocked:
+		return c.stateChange(ctx, e, fmt.Sprintf("device %d", p.Device), deviceNumbered(p.Device), deviceNumbered(p.Device))
+	case *event.DeviceRemoved:
 		return c.stateChange(ctx, e, fmt.Sprintf("device %d", p.Device), deviceNumbered(p.Device), deviceNumbered(p.Device))
 	case *event.OperationCancelled:
 		return c.stateChange(ctx, e, "operation "+p.Operation.String(), operationOf(p.Operation), operationOf(p.Operation))
@@ -92,7 +103,7 @@ func deviceNumbered(number uint32) thing {
 		}
 		reply, err := v.deviceReply(&d)
 		return map[string]any{"number": reply.Number, "name": reply.Name, "id": reply.ID, "blocked": reply.Blocked,
-			"blockReason": reply.BlockReason, "online": reply.Online, "reason": reply.Reason}, err
+			"blockReason": reply.BlockReason, "online": reply.Online, "reason": reply.Reason, "removed": reply.Removed != nil}, err
 	}
 }
 

@@ -15,7 +15,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/bugle-fleet/bugle/console/authority"
+	"github.com/bugle-fleet/bugle/console/definitions"
 	"github.com/bugle-fleet/bugle/journal"
+	"github.com/bugle-fleet/bugle/projectors/collection"
+	"github.com/bugle-fleet/bugle/projectors/inventory"
+	"github.com/bugle-fleet/bugle/projectors/window"
 )
 
 // Config is what a console needs. What has no default must be set.
@@ -33,6 +37,17 @@ type Config struct {
 	Status     StatusReader
 	Views      Views
 	Inbox      Inbox
+
+	// What a site with collections has; nil together means that there are none.
+	Definitions *definitions.Definitions // a fold of Journal
+	Collections *collection.Reader
+	Windows     *window.Reader
+	// Forecast tells whom a change of collections moves; without it nobody asks.
+	Forecast Forecaster
+	// Evaluator evaluates the collections; without it nobody can look what it does.
+	Evaluator Evaluator
+
+	Inventory *inventory.Reader // nil if the site keeps none
 
 	// Past opens the views as they were right after an event; default Views.At.
 	Past func(ctx context.Context, event uint64) (*Past, error)
@@ -78,13 +93,15 @@ func (c *Config) check() error {
 
 // A Console answers administrators. It is safe for concurrent use.
 type Console struct {
-	cfg      Config
-	gate     *gate
-	handler  http.Handler
-	openAPI  []byte
-	streams  chan struct{} // a place for each stream that is open
-	latency  latencies
-	instants instants
+	cfg       Config
+	gate      *gate
+	handler   http.Handler
+	openAPI   []byte
+	streams   chan struct{} // a place for each stream that is open
+	latency   latencies
+	instants  instants
+	importing *importer
+	defining  chan struct{} // taken by the one call that changes definitions
 
 	endOnce sync.Once
 	ending  chan struct{}
@@ -116,7 +133,7 @@ func New(cfg Config) (*Console, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Console{cfg: cfg, gate: newGate(token, cfg.Now), streams: make(chan struct{}, maxStreams), ending: make(chan struct{})}
+	c := &Console{cfg: cfg, gate: newGate(token, cfg.Now), streams: make(chan struct{}, maxStreams), defining: make(chan struct{}, 1), importing: newImporter(), ending: make(chan struct{})}
 	c.latency.now, c.instants.journal = cfg.Now, cfg.Journal
 	if err := c.route(); err != nil {
 		return nil, err

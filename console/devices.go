@@ -28,6 +28,8 @@ type devicesInput struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 	Online string `query:"online" enum:"true,false" doc:"only those that are, or are not, online"`
 	Name   string `query:"name" maxLength:"256" doc:"only those with this in their name, whatever its case"`
+
+	Removed bool `query:"removed" doc:"also those that were removed"`
 }
 
 func (c *Console) listDevices(ctx context.Context, in *devicesInput) (*out[DevicePage], error) {
@@ -70,7 +72,7 @@ func (v *reading) devicePage(in *devicesInput) (DevicePage, error) {
 			seen++
 			after = d.Number
 			row, known := rows[d.Number]
-			if in.wants(d, name, row.Online) {
+			if in.wants(d, name, row.Online && !d.Removed()) {
 				page.Items = append(page.Items, deviceJSON(d, row, known))
 			}
 		}
@@ -82,17 +84,26 @@ func (v *reading) devicePage(in *devicesInput) (DevicePage, error) {
 
 // total returns how many devices there are. In the past they are not counted,
 // which would read them all: numbers are given one after the other and never taken
-// back, so the highest one is looked for.
+// back, so the highest one is looked for, and those are few that were removed.
 func (v *reading) total() (int, error) {
-	now, err := v.count()
+	now, err := v.now.Count()
 	if err != nil || !v.past {
 		return int(now), err
 	}
-	return sort.Search(int(now), func(i int) bool {
+	removed, err := v.now.Removed()
+	if err != nil {
+		return 0, err
+	}
+	given := sort.Search(int(now+removed.GetCardinality()), func(i int) bool {
 		_, ok, failed := v.devices.Get(uint32(i + 1))
 		err = errors.Join(err, failed)
 		return !ok
-	}), err
+	})
+	were, failed := v.devices.Removed()
+	if err = errors.Join(err, failed); err != nil {
+		return 0, err
+	}
+	return given - int(were.GetCardinality()), nil
 }
 
 // online returns which devices are online. The reader's own bitmap is empty while
@@ -127,21 +138,31 @@ func (v *reading) presenceOf(batch []device.Device) (map[uint32]presence.Row, er
 }
 
 func (in *devicesInput) wants(d *device.Device, name string, online bool) bool {
-	if in.Online != "" && (in.Online == "true") != online {
+	if in.Online != "" && (in.Online == "true") != online || d.Removed() && !in.Removed {
 		return false
 	}
 	return name == "" || strings.Contains(strings.ToLower(d.Name), name)
 }
 
-// neverSeen is the reason of a device that no listener has named yet.
-const neverSeen = "never-seen"
+// The reasons of a device that no listener has named.
+const (
+	neverSeen = "never-seen"
+	noAgent   = "no-agent" // it was imported
+	isRemoved = "removed"
+)
 
 func deviceJSON(d *device.Device, row presence.Row, known bool) Device {
 	shown := Device{
 		ID: d.ID.String(), Number: d.Number, Name: d.Name, OS: d.OS, Arch: d.Arch, Agent: d.Agent,
-		Reason: neverSeen, Blocked: d.Blocked, Joined: d.Joined, LastEvent: d.Event,
+		Reason: neverSeen, Blocked: d.Blocked, Joined: d.Joined, LastEvent: d.Event, Imported: instant(d.Imported), Removed: instant(d.RemovedAt),
 	}
-	if !known {
+	if !d.HasJoined() {
+		shown.Reason = noAgent
+	}
+	if d.Removed() {
+		shown.Reason = isRemoved
+	}
+	if !known || d.Removed() {
 		return shown
 	}
 	shown.Online, shown.Reason, shown.Since = row.Online, row.Reason.String(), instant(row.Since)
@@ -172,7 +193,7 @@ func (c *Console) getDevice(ctx context.Context, in *deviceInput) (*out[DeviceRe
 }
 
 // findDevice returns the device that word names. Digits are a number if a device
-// has it, else a name.
+// has it, or had it before it was removed, else a name.
 func (v *reading) findDevice(word string) (device.Device, error) {
 	if n, err := strconv.ParseUint(word, 10, 32); err == nil {
 		if d, ok, err := v.devices.Get(uint32(n)); ok || err != nil {

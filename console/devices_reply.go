@@ -29,6 +29,10 @@ func (v *reading) deviceReply(d *device.Device) (DeviceReply, error) {
 	if carrier := reply.Facts[factCarrier]; carrier != "" {
 		reply.Connection = &Connection{carrier, reply.Facts[factWhy], reply.Facts[factSince]}
 	}
+	reply.Removal = d.RemoveReason
+	if err := v.addInventory(&reply); err != nil {
+		return reply, err
+	}
 	reply.Certificate = Certificate{hex.EncodeToString(d.Serial), d.Issued, d.Expires, d.Certified}
 	if reply.Changes, err = v.changesOf(d.Number); err != nil {
 		return reply, err

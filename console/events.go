@@ -5,7 +5,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"strings"
 
+	"github.com/bugle-fleet/bugle/console/definitions"
 	"github.com/bugle-fleet/bugle/console/filter"
 	"github.com/bugle-fleet/bugle/journal"
 	"github.com/bugle-fleet/bugle/journal/event"
@@ -25,6 +27,8 @@ type EventFilter struct {
 	Actor     string   `query:"actor" maxLength:"300" doc:"only what this actor did, by SUBJECT or ISSUER:SUBJECT, or what a listener's files said"`
 	Device    string   `query:"device" maxLength:"256" doc:"only what concerns this device, by number, id or name"`
 	Operation string   `query:"operation" maxLength:"64" doc:"only what touched this operation"`
+
+	Collection string `query:"collection" maxLength:"256" doc:"only what is about this collection, by id or name: its definition, windows, evaluations and members, and pushes to it"`
 }
 
 // filter checks that what is asked for is there.
@@ -56,7 +60,27 @@ func (c *Console) filter(ctx context.Context, in *EventFilter) (*filter.Filter, 
 			return nil, c.failView(ctx, "find the operation", err)
 		}
 	}
-	return f, nil
+	f.Collection, err = c.collectionID(in.Collection)
+	return f, err
+}
+
+// collectionID is the id of a collection that there is, or an id of one that there
+// was.
+func (c *Console) collectionID(word string) (string, error) {
+	if word == "" {
+		return "", nil
+	}
+	if c.cfg.Definitions == nil {
+		return "", errNoCollections
+	}
+	d, ok := c.cfg.Definitions.Now().Find(word)
+	switch {
+	case ok:
+		return d.ID, nil
+	case definitions.IsID(strings.ToUpper(word)):
+		return strings.ToUpper(word), nil
+	}
+	return "", notFound("There is no collection with the id or name %q.", clip(word))
 }
 
 type eventsInput struct {

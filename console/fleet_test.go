@@ -118,6 +118,8 @@ func (f deviceReader) Count() (uint64, error) {
 	return uint64(len(f.devices)), f.err
 }
 
+func (f deviceReader) Removed() (*roaring.Bitmap, error) { return roaring.New(), nil }
+
 type presenceReader struct{ *fleet }
 
 func (f presenceReader) Get(number uint32) (presence.Row, bool, error) {

@@ -13,8 +13,9 @@ type MessageInfo struct {
 }
 
 // catalogue is every status message of every component, by number: 1 to 999 the
-// inbox, 1000 the journal, 1100 the views, 1200 the site's clock, 1400 the logs
-// that agents send, 3000 the listeners, 3100 those of them that run apart.
+// inbox, 1000 the journal, 1100 the views, 1200 the site's clock, 1300 the evaluator
+// of collections, 1400 the logs that agents send, 3000 the listeners, 3100 those of
+// them that run apart.
 var catalogue = []MessageInfo{
 	message(1, "inbox", event.Warning, "Files of a listener are missing in the sequence of their numbers.",
 		"The next full report heals presence. If the listener runs apart, look whether its box still holds the files; if they were put aside, 'bugle inbox status' lists them and 'bugle inbox requeue' puts them back."),
@@ -44,6 +45,13 @@ var catalogue = []MessageInfo{
 
 	message(MessageFlapping, "clock", event.Warning, "A device comes and goes: it changed ten times within ten minutes. Said once an hour.",
 		"'bugle devices history DEVICE' shows reasons and listeners. Often it is a bad link, a firewall that cuts idle connections (set a shorter keepAliveSeconds), or two machines with one identity (reason replaced: a cloned disk)."),
+
+	message(1301, "evaluator", event.Warning, "An evaluation of collections took longer than it is until the next one. Said once an hour for each queue.",
+		"'bugle collections stats --sort length' shows what takes long. Give full evaluations other times or longer intervals, or the site more processors."),
+	message(1302, "evaluator", event.Error, "A collection cannot be evaluated. It keeps its members, but for devices that are removed.",
+		"The text says why: a query that this version does not know, a class that is not defined, or a collection that is missing. Define the collection anew, or what it lacks."),
+	message(1303, "evaluator", event.Error, "Collections are not evaluated any more. Their members stay as they are; pushes and results go on.",
+		"The text says why. Mend what it names, a view that has stopped for instance, and start the site again."),
 
 	message(1401, "logs", event.Warning, "Logs that an agent had sent were removed to make room for newer ones.", "Fetch logs sooner, or give the store more room."),
 

@@ -4,10 +4,13 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/bugle-fleet/bugle/projectors/collection"
 	"github.com/bugle-fleet/bugle/projectors/device"
+	"github.com/bugle-fleet/bugle/projectors/inventory"
 	"github.com/bugle-fleet/bugle/projectors/operation"
 	"github.com/bugle-fleet/bugle/projectors/presence"
 	"github.com/bugle-fleet/bugle/projectors/status"
+	"github.com/bugle-fleet/bugle/projectors/window"
 )
 
 // A Past is the views as they were right after one event. Readers of one Past
@@ -17,6 +20,10 @@ type Past struct {
 	Presence   PresenceReader
 	Operations OperationReader
 	Status     StatusReader
+
+	Inventory   *inventory.Reader  // nil without
+	Collections *collection.Reader // nil without collections, and so is Windows
+	Windows     *window.Reader
 }
 
 // pastOf is the past as the site's views tell it.
@@ -26,7 +33,7 @@ func pastOf(views Views) func(context.Context, uint64) (*Past, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Past{device.At(p), presence.At(p), operation.At(p), status.At(p)}, nil
+		return &Past{device.At(p), presence.At(p), operation.At(p), status.At(p), inventory.At(p), collection.At(p), window.At(p)}, nil
 	}
 }
 
@@ -36,16 +43,22 @@ type reading struct {
 	presence   PresenceReader
 	operations OperationReader
 	status     StatusReader
-	count      func() (uint64, error) // of the devices that there are now
-	event      uint64                 // that the answer is current to
-	past       bool
-	catchUp    func(context.Context) // lets the views reach the end of the journal; nothing in the past
+
+	inventory   *inventory.Reader
+	collections *collection.Reader
+	windows     *window.Reader
+
+	now     DeviceReader // the devices that there are now
+	event   uint64       // that the answer is current to
+	past    bool
+	catchUp func(context.Context) // lets the views reach the end of the journal; nothing in the past
 }
 
 // now reads what there is.
 func (c *Console) now() *reading {
 	return &reading{
-		devices: c.cfg.Devices, presence: c.cfg.Presence, operations: c.cfg.Operations, status: c.cfg.Status, count: c.cfg.Devices.Count,
+		devices: c.cfg.Devices, presence: c.cfg.Presence, operations: c.cfg.Operations, status: c.cfg.Status, now: c.cfg.Devices,
+		inventory: c.cfg.Inventory, collections: c.cfg.Collections, windows: c.cfg.Windows,
 		event: c.position(), catchUp: c.catchUp,
 	}
 }
@@ -79,7 +92,8 @@ func (c *Console) readAt(ctx context.Context, number uint64) (*reading, error) {
 		return nil, c.failView(ctx, fmt.Sprintf("tell what was after event %d", number), err)
 	}
 	return &reading{
-		devices: p.Devices, presence: p.Presence, operations: p.Operations, status: p.Status, count: c.cfg.Devices.Count,
+		devices: p.Devices, presence: p.Presence, operations: p.Operations, status: p.Status, now: c.cfg.Devices,
+		inventory: p.Inventory, collections: p.Collections, windows: p.Windows,
 		event: number, past: true, catchUp: func(context.Context) {},
 	}, nil
 }

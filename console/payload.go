@@ -53,6 +53,16 @@ func payloadJSON(p event.Payload) any {
 		fields := object(reflect.ValueOf(*p))
 		fields["devices"], fields["online"] = setJSON(p.Devices), setJSON(p.Online)
 		return fields
+	case *event.CollectionChanged:
+		return map[string]any{"id": p.ID, "before": rawDefinition(p.Before), "after": rawDefinition(p.After), "reason": p.Reason}
+	case *event.CollectionsEvaluated:
+		fields := object(reflect.ValueOf(*p))
+		fields["results"] = resultsJSON(p.Results)
+		return fields
+	case *event.ClassesDefined:
+		return map[string]any{"classes": rawClasses(p.Classes), "reason": p.Reason}
+	case *event.WindowChanged:
+		return map[string]any{"collection": p.Collection, "name": p.Name, "before": rawJSON(p.Before), "after": rawJSON(p.After), "reason": p.Reason}
 	case *event.PolicyChanged:
 		fields := map[string]any{"body": rawJSON(p.Body), "reason": p.Reason}
 		if p.User != "" {
@@ -71,6 +81,10 @@ func setJSON(raw []byte) any {
 	if err := b.UnmarshalBinary(raw); err != nil {
 		return hex.EncodeToString(raw)
 	}
+	return numbersJSON(b)
+}
+
+func numbersJSON(b *roaring.Bitmap) map[string]any {
 	out := map[string]any{"count": b.GetCardinality()}
 	first := make([]uint32, 0, min(b.GetCardinality(), maxShown))
 	for n := range roaring.Values(b) {
@@ -82,6 +96,21 @@ func setJSON(raw []byte) any {
 	}
 	out["devices"] = first
 	return out
+}
+
+// resultsJSON shows what became of collections.
+func resultsJSON(results []event.CollectionResult) any {
+	shown := make([]any, 0, len(results))
+	for i := range results {
+		fields := object(reflect.ValueOf(results[i]))
+		for name, raw := range map[string][]byte{"added": results[i].Added, "removed": results[i].Removed} {
+			if set, err := event.ParseSet(raw); err == nil {
+				fields[name] = numbersJSON(set)
+			}
+		}
+		shown = append(shown, fields)
+	}
+	return shown
 }
 
 func taskJSON(s task.Signed) any {

@@ -28,7 +28,10 @@ type PolicyParts struct {
 	// Listeners returns the listeners that devices may use, best first, in a slice of
 	// the caller's; a device is told of at most [MaxPolicyListeners].
 	Listeners func() []PolicyListener
-	Now       func() time.Time // default time.Now
+	// Windows returns the maintenance windows that a device has of its collections,
+	// beside those in the settings; nil means none. See [WindowsOf].
+	Windows func(device uint32) (*PolicyWindows, error)
+	Now     func() time.Time // default time.Now
 }
 
 // A PolicyListener is a listener as agents learn of it.
@@ -118,12 +121,16 @@ func (p *Policies) For(device uint32, user string) (etag string, signed []byte, 
 		return "", nil, nil, fmt.Errorf("read open operations for policy: %w", err)
 	}
 	l := p.line("")
-	tasks := r.tasksOf(device, len(l.body))
+	windows, err := r.windowsOf(device)
+	if err != nil {
+		return "", nil, nil, fmt.Errorf("read maintenance windows for policy: %w", err)
+	}
+	tasks := r.tasksOf(device, len(l.body)+windows.Size)
 	listeners, err := r.listenersOf(device)
 	if err != nil {
 		return "", nil, nil, err
 	}
-	s, err := r.machine(p.signer, &l, listeners, tasks)
+	s, err := r.machine(p.signer, &l, windows, listeners, tasks)
 	if err != nil {
 		return "", nil, nil, err
 	}
@@ -232,16 +239,31 @@ func (t *policyTask) released(device uint32, now time.Time) bool {
 	return false
 }
 
-// machine returns the document of the machines that have these tasks.
-func (r *renderer) machine(signer PolicySigner, l *policyLine, listeners json.RawMessage, tasks []*policyTask) (signedPolicy, error) {
+// noWindows are those of a device whose collections have none.
+var noWindows PolicyWindows
+
+func (r *renderer) windowsOf(device uint32) (*PolicyWindows, error) {
+	if r.parts.Windows == nil {
+		return &noWindows, nil
+	}
+	w, err := r.parts.Windows(device)
+	if w == nil {
+		w = &noWindows
+	}
+	return w, err
+}
+
+// machine returns the document of the machines that have these windows and tasks.
+func (r *renderer) machine(signer PolicySigner, l *policyLine, windows *PolicyWindows, listeners json.RawMessage, tasks []*policyTask) (signedPolicy, error) {
 	h := sha256.New()
 	binary.Write(h, binary.BigEndian, []uint64{0, l.event, uint64(len(listeners))})
+	h.Write(windows.Key[:])
 	h.Write(listeners)
 	for _, t := range tasks {
 		h.Write(t.ID[:])
 	}
 	return r.document(signer, h.Sum(nil), func() ([]byte, error) {
-		if len(tasks) == 0 && listeners == nil {
+		if len(tasks) == 0 && listeners == nil && len(windows.Items) == 0 {
 			return l.body, nil
 		}
 		fields := map[string]any{}
@@ -251,6 +273,13 @@ func (r *renderer) machine(signer PolicySigner, l *policyLine, listeners json.Ra
 		}
 		for name, value := range settings {
 			fields[name] = value
+		}
+		if len(windows.Items) > 0 {
+			all, err := addWindows(settings["windows"], windows.Items)
+			if err != nil {
+				return nil, err
+			}
+			fields["windows"] = all
 		}
 		if listeners != nil {
 			fields["listeners"] = listeners

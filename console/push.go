@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/bugle-fleet/bugle/journal/event"
 	"github.com/bugle-fleet/bugle/listener/wire/task"
+	"github.com/bugle-fleet/bugle/projectors/collection"
 )
 
 const (
@@ -47,6 +49,9 @@ func (c *Console) pushOnce(ctx context.Context, in *pushInput) (PushReply, error
 		if o.kind, err = kindNamed(in.Body.Kind); err != nil {
 			return err
 		}
+		if in.Body.MembersAt > 0 && in.Body.Collection == "" {
+			return badRequest(titlePush, "membersAt is for a collection; name one.")
+		}
 		if in.Body.Kind == kindWake {
 			return c.wake(ctx, o, &in.Body)
 		}
@@ -62,6 +67,9 @@ func (c *Console) pushOnce(ctx context.Context, in *pushInput) (PushReply, error
 			o.target = "all"
 		}
 		o.resolve = func() (err error) {
+			if in.Body.Collection != "" {
+				return c.resolveCollection(ctx, &in.Body, o)
+			}
 			o.targets, err = c.resolve(ctx, &in.Body)
 			return err
 		}
@@ -78,6 +86,9 @@ type order struct {
 	retryOf      task.ID
 	resolve      func() error    // sets targets
 	targets      *roaring.Bitmap // never empty
+	collection   string          // its id, of a push to one
+	asOf         uint64          // the event that its members are as of
+	leftOut      uint64          // members that are no targets
 }
 
 // request makes an operation of a request, once per key. fill finds out what it
@@ -105,7 +116,7 @@ func (c *Console) request(ctx context.Context, key onceKey, r *PushRequest, fill
 		return PushReply{}, err
 	}
 	if r.DryRun {
-		return c.preview(t, p, o.targets)
+		return c.preview(t, p, o)
 	}
 	e := &event.Event{Observed: now, Key: key.envelope(), Actor: actorOf(ctx), Payload: p}
 	err = c.appendSigned(ctx, key, e, func() (_ task.KeyID, err error) {
@@ -158,13 +169,57 @@ func deliverBy(o *order, notBefore, now time.Time) (time.Time, error) {
 	return notBefore.Add(o.kind.deliverBy), nil
 }
 
+// resolveCollection sets the targets to the members of a collection as of one event,
+// which the order names: all that have an agent and are not blocked.
+func (c *Console) resolveCollection(ctx context.Context, r *PushRequest, o *order) error {
+	if r.All || len(r.Devices) > 0 {
+		return badRequest(titlePush, "Give one of all, devices and collection.")
+	}
+	if c.cfg.Definitions == nil || c.cfg.Collections == nil {
+		return errNoCollections
+	}
+	if head := c.cfg.Journal.Head().Event; r.MembersAt > head {
+		return noEventYet("membersAt", r.MembersAt, head)
+	}
+	var w When
+	if r.MembersAt > 0 {
+		w.At = strconv.FormatUint(r.MembersAt, 10)
+	}
+	v, err := c.readCollections(ctx, w)
+	if err != nil {
+		return err
+	}
+	name := ""
+	o.asOf, err = v.collections.At(func(s *collection.Snapshot) error {
+		info, err := findCollection(s, r.Collection)
+		if err != nil {
+			return err
+		}
+		o.collection, name, o.targets = info.ID, info.Name, s.Members(info.ID).Clone()
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	members := o.targets.GetCardinality()
+	o.targets.And(roaring.BitmapOf(c.cfg.Authority.Devices()...))
+	o.targets.AndNot(roaring.BitmapOf(c.cfg.Authority.Blocked()...))
+	o.leftOut = members - o.targets.GetCardinality()
+	o.target = fmt.Sprintf("collection %s (%s) as of event %d", clip(name), o.collection, o.asOf)
+	if o.targets.IsEmpty() {
+		return badRequest(titlePush, "The push has no target; as of event %d collection %q has %d members, and none that has an agent and is not blocked.",
+			o.asOf, clip(name), members)
+	}
+	return nil
+}
+
 // resolve returns the numbers of the devices that a request names.
 func (c *Console) resolve(ctx context.Context, r *PushRequest) (*roaring.Bitmap, error) {
 	switch {
 	case r.All && len(r.Devices) > 0:
 		return nil, badRequest(titlePush, "Give all or devices, not both.")
 	case !r.All && len(r.Devices) == 0:
-		return nil, badRequest(titlePush, "The push has no target; name devices, or say all.")
+		return nil, badRequest(titlePush, "The push has no target; name devices or a collection, or say all.")
 	case !r.All:
 		return c.resolveNames(ctx, r.Devices)
 	}
@@ -184,7 +239,7 @@ func (c *Console) resolve(ctx context.Context, r *PushRequest) (*roaring.Bitmap,
 
 func (c *Console) resolveNames(ctx context.Context, words []string) (*roaring.Bitmap, error) {
 	v, targets := c.now(), roaring.New()
-	var unknown, blocked []string
+	var unknown, blocked, silent []string
 	caughtUp := false
 	for _, w := range words {
 		d, err := v.findDevice(w)
@@ -199,6 +254,11 @@ func (c *Console) resolveNames(ctx context.Context, words []string) (*roaring.Bi
 			continue
 		case err != nil:
 			return nil, err
+		case d.Removed():
+			unknown = append(unknown, w)
+			continue
+		case !d.HasJoined():
+			silent = append(silent, w)
 		}
 		if is, _ := c.cfg.Authority.IsBlocked(d.Number); is {
 			blocked = append(blocked, w)
@@ -210,6 +270,9 @@ func (c *Console) resolveNames(ctx context.Context, words []string) (*roaring.Bi
 	}
 	if len(blocked) > 0 {
 		return nil, badRequest(titlePush, "devices: %s cannot be targets, for they are blocked; unblock them or leave them out.", some(blocked))
+	}
+	if len(silent) > 0 {
+		return nil, badRequest(titlePush, "devices: %s cannot be targets, for they were imported and no agent has joined for them; leave them out.", some(silent))
 	}
 	return targets, nil
 }
@@ -239,7 +302,7 @@ func (c *Console) aim(t *task.Task, o *order) (*event.OperationRequested, error)
 	}
 	offline := roaring.AndNot(o.targets, online)
 	p := &event.OperationRequested{Target: o.target, Reason: o.Reason, Count: uint32(o.targets.GetCardinality()),
-		RetryOf: o.retryOf, Priority: o.kind.priority, Durable: o.kind.durable()}
+		RetryOf: o.retryOf, Priority: o.kind.priority, Durable: o.kind.durable(), Collection: o.collection, AsOf: o.asOf}
 	if o.Priority > 0 {
 		p.Priority = o.Priority
 	}
@@ -274,6 +337,7 @@ func pushReply(t *task.Task, p *event.OperationRequested, number uint64) PushRep
 	reply := PushReply{
 		Operation: t.Operation.String(), Kind: t.Kind, Targets: p.Count, Online: p.Online, Event: number,
 		NotBefore: t.NotBefore, DeliverBy: t.DeliverBy, Target: p.Target, Priority: p.Priority, Durable: p.Durable, RetryOf: idOrNone(p.RetryOf),
+		Collection: p.Collection, MembersAt: p.AsOf,
 	}
 	reply.Plan, reply.Warnings = planOf(t, p)
 	return reply
@@ -286,10 +350,10 @@ func idOrNone(id task.ID) string {
 	return id.String()
 }
 
-func (c *Console) preview(t *task.Task, p *event.OperationRequested, targets *roaring.Bitmap) (PushReply, error) {
+func (c *Console) preview(t *task.Task, p *event.OperationRequested, o *order) (PushReply, error) {
 	reply := pushReply(t, p, c.position())
-	reply.Operation, reply.DryRun = "", true
-	for n := range roaring.Values(targets) {
+	reply.Operation, reply.DryRun, reply.LeftOut = "", true, o.leftOut
+	for n := range roaring.Values(o.targets) {
 		if len(reply.Devices) == maxPreview {
 			break
 		}

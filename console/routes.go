@@ -139,6 +139,7 @@ func (c *Console) register(api huma.API) {
 	huma.Register(api, get("getDevice", PathDevice, "A device and what is known of it"), c.getDevice)
 	huma.Register(api, get("getDeviceHistory", PathDeviceHistory, "The last states of a device, newest first"), c.getDeviceHistory)
 	huma.Register(api, post("blockDevice", PathDeviceBlock, "Cut a device off"), c.blockDevice)
+	c.registerInventory(api)
 	huma.Register(api, post("unblockDevice", PathDeviceUnblock, "Let a blocked device connect again"), c.unblockDevice)
 
 	huma.Register(api, get("listKeys", PathKeys, "The keys that agents are to trust, and how many have them"), c.listKeys)
@@ -198,7 +199,11 @@ func (c *Console) register(api huma.API) {
 	huma.Register(api, get("listUserPolicies", PathUserPolicies, "Who has a policy of their own"), c.listUserPolicies)
 	huma.Register(api, get("getUserPolicy", PathUserPolicy, "The policy that counts for a person"), c.getUserPolicy)
 	huma.Register(api, call(http.MethodPut, "putUserPolicy", PathUserPolicy, "Replace the policy of a person"), c.putUserPolicy)
+	c.registerCollections(api)
+	c.registerWindows(api)
 	huma.Register(api, call(http.MethodDelete, "deleteUserPolicy", PathUserPolicy, "Remove the policy of a person"), c.deleteUserPolicy)
+	c.registerEvaluation(api)
+	c.registerAdvice(api)
 }
 
 func call(method, id, path, summary string) huma.Operation {

@@ -29,9 +29,16 @@ import (
 
 // every is each call of the API with a path that names something.
 var every = []struct{ method, path string }{
+	{"GET", console.PathWindows}, {"GET", console.PathWindow}, {"PUT", console.PathWindow}, {"DELETE", console.PathWindow}, {"POST", console.PathWindowsApply},
+	{"GET", console.PathCollections}, {"POST", console.PathCollections}, {"GET", console.PathCollection}, {"DELETE", console.PathCollection},
+	{"GET", console.PathCollectionMembers}, {"POST", console.PathCollectionsEvaluate}, {"GET", console.PathDeviceCollections},
+	{"GET", console.PathClasses}, {"POST", console.PathClasses},
+	{"GET", console.PathEvaluationQueues}, {"GET", console.PathEvaluationStats}, {"GET", console.PathEvaluationCycles}, {"GET", console.PathCollectionGraph},
+	{"GET", console.PathAdvice}, {"GET", console.PathCollectionExplain}, {"POST", console.PathWhatIf}, {"POST", console.PathQuery},
+	{"GET", console.PathWindowNext}, {"GET", console.PathWindowCalendar}, {"GET", console.PathWindowWhy},
 	{"POST", console.PathTokens}, {"GET", console.PathTokens}, {"GET", console.PathKeys}, {"POST", console.PathKeyRotate}, {"POST", console.PathKeyRetire},
 	{"GET", console.PathListeners}, {"POST", console.PathListenerRevoke}, {"DELETE", console.PathToken}, {"GET", console.PathDevices}, {"GET", console.PathDevice},
-	{"POST", console.PathDeviceBlock}, {"POST", console.PathDeviceUnblock}, {"GET", console.PathKinds}, {"GET", console.PathOperationLogs}, {"GET", console.PathOperationLog}, {"POST", console.PathOperations},
+	{"POST", console.PathDeviceBlock}, {"POST", console.PathDeviceUnblock}, {"POST", console.PathDevicesImport}, {"POST", console.PathDeviceRemove}, {"GET", console.PathKinds}, {"GET", console.PathOperationLogs}, {"GET", console.PathOperationLog}, {"POST", console.PathOperations},
 	{"GET", console.PathOperations}, {"GET", console.PathOperation}, {"GET", console.PathOperationDevices}, {"POST", console.PathOperationCancel}, {"POST", console.PathOperationRetry},
 	{"GET", console.PathOperationHistory}, {"GET", console.PathOperationTrace}, {"GET", console.PathEvents}, {"GET", console.PathEventStream},
 	{"GET", console.PathEvent}, {"GET", console.PathJournal}, {"GET", console.PathCheckpoint}, {"GET", console.PathProof}, {"GET", console.PathInbox}, {"POST", console.PathInboxRequeue},

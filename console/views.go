@@ -27,6 +27,7 @@ type (
 		List(after uint32, limit int) ([]device.Device, error)
 		Numbers() (*roaring.Bitmap, error)
 		Count() (uint64, error)
+		Removed() (*roaring.Bitmap, error)
 	}
 
 	// A PresenceReader reads the view presence.

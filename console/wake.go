@@ -33,17 +33,32 @@ func (c *Console) wake(ctx context.Context, o *order, r *PushRequest) error {
 	if len(r.Params) > 0 {
 		return badRequest(titleParams, "params: wake takes none; the site makes them of the devices that are named.")
 	}
-	subjects, err := c.resolve(ctx, r)
+	subjects, err := c.subjects(ctx, o, r)
 	if err != nil {
 		return err
+	}
+	of := ""
+	if o.collection != "" {
+		of = " of " + o.target
 	}
 	targets, params, reached, err := wakePlan(c.now(), subjects)
 	if err != nil {
 		return err
 	}
-	o.params, o.target = params, fmt.Sprintf("neighbours of %d of %d devices", reached, subjects.GetCardinality())
+	o.params, o.target = params, fmt.Sprintf("neighbours of %d of %d devices", reached, subjects.GetCardinality())+of
 	o.resolve = func() error { o.targets = targets; return nil }
 	return nil
+}
+
+// subjects are the devices that are to wake up.
+func (c *Console) subjects(ctx context.Context, o *order, r *PushRequest) (*roaring.Bitmap, error) {
+	if r.Collection == "" {
+		return c.resolve(ctx, r)
+	}
+	if err := c.resolveCollection(ctx, r, o); err != nil {
+		return nil, err
+	}
+	return o.targets, nil
 }
 
 // A subnet is what is to be woken in it.

@@ -18,7 +18,9 @@ import (
 	"github.com/bugle-fleet/bugle/listener/wire"
 	"github.com/bugle-fleet/bugle/listener/wire/task"
 	"github.com/bugle-fleet/bugle/projectors"
+	"github.com/bugle-fleet/bugle/projectors/collection/schema"
 	"github.com/bugle-fleet/bugle/projectors/device"
+	"github.com/bugle-fleet/bugle/projectors/inventory"
 	"github.com/bugle-fleet/bugle/projectors/operation"
 	"github.com/bugle-fleet/bugle/projectors/presence"
 	"github.com/bugle-fleet/bugle/projectors/status"
@@ -32,8 +34,9 @@ func newWholeRig(t testing.TB) *rig {
 	presences, pr := presence.New()
 	operations, or := operation.New()
 	messages, sr := status.New()
+	known, ir := inventory.New(schema.Standard())
 	all, err := projectors.Open(projectors.Options{Dir: t.TempDir(), Journal: r.journal, History: [16]byte{1}, Log: slog.New(slog.DiscardHandler)},
-		devices, presences, operations, messages)
+		devices, presences, operations, messages, known)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +54,7 @@ func newWholeRig(t testing.TB) *rig {
 	})
 	r.policies.Attach(console.PolicyParts{Operations: or, Now: r.clock.Now})
 	cfg := r.config()
-	cfg.Devices, cfg.Presence, cfg.Operations, cfg.Status, cfg.Views = dr, pr, or, sr, all
+	cfg.Devices, cfg.Presence, cfg.Operations, cfg.Status, cfg.Views, cfg.Inventory = dr, pr, or, sr, all, ir
 	if r.console, err = console.New(cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +228,7 @@ func (r *rig) rebuildEvery(t *testing.T) {
 	t.Helper()
 	var list console.ViewList
 	r.do("GET", console.PathViews, nil).ok(&list)
-	if len(list.Items) != 4 {
+	if len(list.Items) != 5 {
 		t.Fatalf("views %+v", list)
 	}
 	for _, v := range list.Items {

@@ -31,7 +31,7 @@ func TestReplay(t *testing.T) {
 	w.until("the agent is offline", func() bool { return w.online() == 0 })
 
 	said := map[string]digestOf{}
-	for _, view := range []string{"device", "presence", "operation", "status"} {
+	for _, view := range []string{"device", "presence", "operation", "status", "inventory", "window"} {
 		var d digestOf
 		w.object(&d, "views", "digest", view)
 		said[view] = d

@@ -12,9 +12,12 @@
 //     a target of, a wave that it is in, a certificate of its, a message of a
 //     listener or of the site about it. What an event says of all devices of
 //     a listener at once (that it stopped, a report that leaves a device out) is
-//     not said of one, nor is the end of an operation;
+//     not said of one, nor is the end of an operation. Also that it became a direct
+//     member of a collection or ceased to be one, and that it entered or left one;
 //   - an operation: its request, its ends, rows of its results, and the request of
-//     another operation that repeats it.
+//     another operation that repeats it;
+//   - a collection: its definition, its windows, that its evaluation was asked for,
+//     what an evaluation made of it, and pushes to its members.
 //
 // What an event of an unknown kind, or of a later version, is about cannot be
 // told: it is found by kind and by actor only.

@@ -20,6 +20,8 @@ type Filter struct {
 	Actor     Actor
 	Device    uint32  // a device's number, or 0
 	Operation task.ID // or zero
+
+	Collection string // the id of a collection, or empty
 }
 
 // An Actor is who made something happen. Subject also stands for a listener whose
@@ -66,13 +68,17 @@ func CheckKind(s string) error {
 	return fmt.Errorf("there are no events %q; names look like device.joined, and device. stands for all that begin so", s)
 }
 
-// deviceKinds and operationKinds are the events that can be about one.
+// deviceKinds, operationKinds and collectionKinds are the events that can be about
+// one.
 var (
 	deviceKinds = kindSet(event.KindDeviceJoined, event.KindDeviceDiscovered, event.KindDeviceBlocked, event.KindDeviceUnblocked,
 		event.KindPresenceSnapshot, event.KindPresenceDelta, event.KindResultsReported, event.KindOperationRequest, event.KindOperationReleased,
-		event.KindStatusMessage, event.KindSiteMessage, event.KindCertificateIssued)
+		event.KindStatusMessage, event.KindSiteMessage, event.KindCertificateIssued, event.KindDevicesImported, event.KindDeviceRemoved,
+		event.KindCollectionChanged, event.KindCollectionsEvaluated)
 	operationKinds = kindSet(event.KindOperationRequest, event.KindOperationCancel, event.KindOperationExpired, event.KindOperationClosed,
 		event.KindOperationReleased, event.KindOperationStopped, event.KindResultsReported)
+	collectionKinds = kindSet(event.KindCollectionChanged, event.KindWindowChanged, event.KindEvaluationRequested, event.KindCollectionsEvaluated,
+		event.KindOperationRequest)
 )
 
 func kindSet(kinds ...event.Kind) map[event.Kind]bool {
@@ -88,7 +94,7 @@ func (f *Filter) Wants(k event.Kind) bool {
 	if len(f.Kinds) > 0 && !slices.ContainsFunc(f.Kinds, func(name string) bool { return isOf(k, name) }) {
 		return false
 	}
-	return (f.Device == 0 || deviceKinds[k]) && (f.Operation.IsZero() || operationKinds[k])
+	return (f.Device == 0 || deviceKinds[k]) && (f.Operation.IsZero() || operationKinds[k]) && (f.Collection == "" || collectionKinds[k])
 }
 
 func isOf(k event.Kind, name string) bool {
@@ -102,10 +108,12 @@ func (f *Filter) Matches(r *journal.Record) (bool, error) {
 	switch {
 	case !f.Wants(kind):
 		return false, nil
-	case f.Actor.Subject == "" && f.Device == 0 && f.Operation.IsZero():
+	case f.Actor.Subject == "" && f.Device == 0 && f.Operation.IsZero() && f.Collection == "":
 		return true, nil
 	case !f.Operation.IsZero() && !bytes.Contains(r.Body, f.Operation[:]):
 		return false, nil // an id is in an event as it is
+	case f.Collection != "" && !bytes.Contains(r.Body, []byte(f.Collection)):
+		return false, nil
 	}
 	if wanted, sure := f.inPlace(kind, r.Body); sure {
 		return wanted, nil
@@ -127,7 +135,7 @@ func (f *Filter) inPlace(kind event.Kind, body []byte) (wanted, sure bool) {
 		return false, true
 	}
 	switch {
-	case !f.Operation.IsZero():
+	case !f.Operation.IsZero() || f.Collection != "":
 		return false, false
 	case f.Device == 0:
 		return true, true
@@ -153,7 +161,8 @@ func (f *Filter) MatchesEvent(e *event.Event) bool {
 		listener = []byte(e.Source.Listener)
 	}
 	return f.Wants(e.Kind()) && f.Actor.matches([]byte(e.Actor.Issuer), []byte(e.Actor.Subject), listener) &&
-		(f.Device == 0 || concerns(e.Payload, f.Device)) && (f.Operation.IsZero() || touches(e.Payload, f.Operation))
+		(f.Device == 0 || concerns(e.Payload, f.Device)) && (f.Operation.IsZero() || touches(e.Payload, f.Operation)) &&
+		(f.Collection == "" || isAbout(e.Payload, f.Collection))
 }
 
 // concerns tells whether a payload is about a device.
@@ -167,6 +176,10 @@ func concerns(p event.Payload, device uint32) bool {
 		return p.Device == device
 	case *event.DeviceUnblocked:
 		return p.Device == device
+	case *event.DeviceRemoved:
+		return p.Device == device
+	case *event.DevicesImported:
+		return slices.ContainsFunc(p.Devices, func(d event.ImportedDevice) bool { return d.Device == device })
 	case *event.StatusMessage:
 		return p.Device == device
 	case *event.SiteMessage:
@@ -183,6 +196,39 @@ func concerns(p event.Payload, device uint32) bool {
 		return contains(p.Targets, device)
 	case *event.OperationReleased:
 		return contains(p.Devices, device)
+	case *event.CollectionChanged:
+		return isDirect(p.Before, device) != isDirect(p.After, device)
+	case *event.CollectionsEvaluated:
+		return slices.ContainsFunc(p.Results, func(r event.CollectionResult) bool {
+			return inSet(r.Added, device) || inSet(r.Removed, device)
+		})
+	}
+	return false
+}
+
+func isDirect(c *event.Collection, device uint32) bool {
+	return c != nil && len(c.Direct) > 0 && contains(c.Direct, device)
+}
+
+func inSet(b []byte, device uint32) bool {
+	set, err := event.ParseSet(b)
+	return err == nil && set.Contains(device)
+}
+
+// isAbout tells whether a payload is about a collection: its definition, its
+// windows, its evaluation, its members, or a push to it.
+func isAbout(p event.Payload, id string) bool {
+	switch p := p.(type) {
+	case *event.CollectionChanged:
+		return p.ID == id
+	case *event.WindowChanged:
+		return p.Collection == id
+	case *event.EvaluationRequested:
+		return slices.Contains(p.Collections, id)
+	case *event.CollectionsEvaluated:
+		return slices.ContainsFunc(p.Results, func(r event.CollectionResult) bool { return r.ID == id })
+	case *event.OperationRequested:
+		return p.Collection == id
 	}
 	return false
 }

@@ -19,45 +19,52 @@ import (
 
 // payloads makes an empty payload of every kind.
 var payloads = map[event.Kind]func() event.Payload{
-	event.KindDeviceJoined:       func() event.Payload { return new(event.DeviceJoined) },
-	event.KindDeviceDiscovered:   func() event.Payload { return new(event.DeviceDiscovered) },
-	event.KindDeviceBlocked:      func() event.Payload { return new(event.DeviceBlocked) },
-	event.KindDeviceUnblocked:    func() event.Payload { return new(event.DeviceUnblocked) },
-	event.KindTokenCreated:       func() event.Payload { return new(event.TokenCreated) },
-	event.KindTokenRevoked:       func() event.Payload { return new(event.TokenRevoked) },
-	event.KindListenerGranted:    func() event.Payload { return new(event.ListenerGranted) },
-	event.KindListenerStarted:    func() event.Payload { return new(event.ListenerStarted) },
-	event.KindListenerStopped:    func() event.Payload { return new(event.ListenerStopped) },
-	event.KindListenerLost:       func() event.Payload { return new(event.ListenerLost) },
-	event.KindPresenceSnapshot:   func() event.Payload { return new(event.PresenceSnapshot) },
-	event.KindPresenceDelta:      func() event.Payload { return new(event.PresenceDelta) },
-	event.KindResultsReported:    func() event.Payload { return new(event.ResultsReported) },
-	event.KindOperationRequest:   func() event.Payload { return new(event.OperationRequested) },
-	event.KindOperationCancel:    func() event.Payload { return new(event.OperationCancelled) },
-	event.KindOperationExpired:   func() event.Payload { return new(event.OperationExpired) },
-	event.KindOperationClosed:    func() event.Payload { return new(event.OperationClosed) },
-	event.KindPolicyChanged:      func() event.Payload { return new(event.PolicyChanged) },
-	event.KindFileQuarantined:    func() event.Payload { return new(event.FileQuarantined) },
-	event.KindFileRequeued:       func() event.Payload { return new(event.FileRequeued) },
-	event.KindRecordQuarantined:  func() event.Payload { return new(event.RecordQuarantined) },
-	event.KindStatusMessage:      func() event.Payload { return new(event.StatusMessage) },
-	event.KindViewRebuilt:        func() event.Payload { return new(event.ViewRebuilt) },
-	event.KindLoginFailed:        func() event.Payload { return new(event.LoginFailed) },
-	event.KindSignInFailed:       func() event.Payload { return new(event.SignInFailed) },
-	event.KindCheckpointSigned:   func() event.Payload { return new(event.CheckpointSigned) },
-	event.KindJournalChecked:     func() event.Payload { return new(event.JournalChecked) },
-	event.KindGenerationSealed:   func() event.Payload { return new(event.GenerationSealed) },
-	event.KindGenerationArchived: func() event.Payload { return new(event.GenerationArchived) },
-	event.KindEventLost:          func() event.Payload { return new(event.EventLost) },
-	event.KindJournalSalvaged:    func() event.Payload { return new(event.JournalSalvaged) },
-	event.KindJournalExported:    func() event.Payload { return new(event.JournalExported) },
-	event.KindViewRolledBack:     func() event.Payload { return new(event.ViewRolledBack) },
-	event.KindSiteMessage:        func() event.Payload { return new(event.SiteMessage) },
-	event.KindCertificateIssued:  func() event.Payload { return new(event.CertificateIssued) },
-	event.KindKeysChanged:        func() event.Payload { return new(event.KeysChanged) },
-	event.KindListenerRevoked:    func() event.Payload { return new(event.ListenerRevoked) },
-	event.KindOperationReleased:  func() event.Payload { return new(event.OperationReleased) },
-	event.KindOperationStopped:   func() event.Payload { return new(event.OperationStopped) },
+	event.KindDeviceJoined:         func() event.Payload { return new(event.DeviceJoined) },
+	event.KindDeviceDiscovered:     func() event.Payload { return new(event.DeviceDiscovered) },
+	event.KindDeviceBlocked:        func() event.Payload { return new(event.DeviceBlocked) },
+	event.KindDeviceUnblocked:      func() event.Payload { return new(event.DeviceUnblocked) },
+	event.KindTokenCreated:         func() event.Payload { return new(event.TokenCreated) },
+	event.KindTokenRevoked:         func() event.Payload { return new(event.TokenRevoked) },
+	event.KindListenerGranted:      func() event.Payload { return new(event.ListenerGranted) },
+	event.KindListenerStarted:      func() event.Payload { return new(event.ListenerStarted) },
+	event.KindListenerStopped:      func() event.Payload { return new(event.ListenerStopped) },
+	event.KindListenerLost:         func() event.Payload { return new(event.ListenerLost) },
+	event.KindPresenceSnapshot:     func() event.Payload { return new(event.PresenceSnapshot) },
+	event.KindPresenceDelta:        func() event.Payload { return new(event.PresenceDelta) },
+	event.KindResultsReported:      func() event.Payload { return new(event.ResultsReported) },
+	event.KindOperationRequest:     func() event.Payload { return new(event.OperationRequested) },
+	event.KindOperationCancel:      func() event.Payload { return new(event.OperationCancelled) },
+	event.KindOperationExpired:     func() event.Payload { return new(event.OperationExpired) },
+	event.KindOperationClosed:      func() event.Payload { return new(event.OperationClosed) },
+	event.KindPolicyChanged:        func() event.Payload { return new(event.PolicyChanged) },
+	event.KindFileQuarantined:      func() event.Payload { return new(event.FileQuarantined) },
+	event.KindFileRequeued:         func() event.Payload { return new(event.FileRequeued) },
+	event.KindRecordQuarantined:    func() event.Payload { return new(event.RecordQuarantined) },
+	event.KindStatusMessage:        func() event.Payload { return new(event.StatusMessage) },
+	event.KindViewRebuilt:          func() event.Payload { return new(event.ViewRebuilt) },
+	event.KindLoginFailed:          func() event.Payload { return new(event.LoginFailed) },
+	event.KindSignInFailed:         func() event.Payload { return new(event.SignInFailed) },
+	event.KindCheckpointSigned:     func() event.Payload { return new(event.CheckpointSigned) },
+	event.KindJournalChecked:       func() event.Payload { return new(event.JournalChecked) },
+	event.KindGenerationSealed:     func() event.Payload { return new(event.GenerationSealed) },
+	event.KindGenerationArchived:   func() event.Payload { return new(event.GenerationArchived) },
+	event.KindEventLost:            func() event.Payload { return new(event.EventLost) },
+	event.KindJournalSalvaged:      func() event.Payload { return new(event.JournalSalvaged) },
+	event.KindJournalExported:      func() event.Payload { return new(event.JournalExported) },
+	event.KindViewRolledBack:       func() event.Payload { return new(event.ViewRolledBack) },
+	event.KindSiteMessage:          func() event.Payload { return new(event.SiteMessage) },
+	event.KindCertificateIssued:    func() event.Payload { return new(event.CertificateIssued) },
+	event.KindKeysChanged:          func() event.Payload { return new(event.KeysChanged) },
+	event.KindListenerRevoked:      func() event.Payload { return new(event.ListenerRevoked) },
+	event.KindOperationReleased:    func() event.Payload { return new(event.OperationReleased) },
+	event.KindOperationStopped:     func() event.Payload { return new(event.OperationStopped) },
+	event.KindDevicesImported:      func() event.Payload { return new(event.DevicesImported) },
+	event.KindDeviceRemoved:        func() event.Payload { return new(event.DeviceRemoved) },
+	event.KindClassesDefined:       func() event.Payload { return new(event.ClassesDefined) },
+	event.KindCollectionChanged:    func() event.Payload { return new(event.CollectionChanged) },
+	event.KindWindowChanged:        func() event.Payload { return new(event.WindowChanged) },
+	event.KindEvaluationRequested:  func() event.Payload { return new(event.EvaluationRequested) },
+	event.KindCollectionsEvaluated: func() event.Payload { return new(event.CollectionsEvaluated) },
 }
 
 func TestEveryKindIsTried(t *testing.T) {
@@ -106,6 +113,10 @@ func drawPayload(t *rapid.T) event.Payload {
 		}
 	case *event.OperationReleased:
 		p.Devices = bitmap(rapid.SliceOf(device).Draw(t, "devices"))
+	case *event.DevicesImported:
+		for _, d := range rapid.SliceOfN(device, 0, 5).Draw(t, "devices") {
+			p.Devices = append(p.Devices, event.ImportedDevice{Device: d, Name: "pc"})
+		}
 	case *event.StatusMessage:
 		p.Device *= uint32(rapid.IntRange(0, 1).Draw(t, "about one"))
 	}
@@ -198,7 +209,7 @@ func mentions(v reflect.Value, name string, want any) bool {
 			if field == name && v.Field(i).Interface() == want || mentions(v.Field(i), name, want) {
 				return true
 			}
-			if (field == "Targets" || field == "Devices") && name == "Device" {
+			if (field == "Targets" || field == "Devices") && name == "Device" && v.Field(i).Type() == reflect.TypeFor[[]byte]() {
 				b := roaring.New()
 				if b.UnmarshalBinary(v.Field(i).Bytes()) == nil && slices.Contains(b.ToArray(), want.(uint32)) {
 					return true
@@ -261,7 +272,7 @@ func TestCheckKind(t *testing.T) {
 			t.Errorf("%q: %v", s, err)
 		}
 	}
-	for _, s := range []string{"", ".", "device", "device.j", "devices.", "device.joined.", "*"} {
+	for _, s := range []string{"", ".", "device", "device.j", "gadgets.", "device.joined.", "*"} {
 		if filter.CheckKind(s) == nil {
 			t.Errorf("%q is taken", s)
 		}

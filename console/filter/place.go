@@ -46,7 +46,7 @@ func (e *envelope) names(kind event.Kind, device uint32) (found, sure bool) {
 	c := cursor{b: e.payload}
 	fields := c.array()
 	switch kind {
-	case event.KindDeviceJoined, event.KindDeviceDiscovered, event.KindDeviceBlocked, event.KindDeviceUnblocked, event.KindCertificateIssued:
+	case event.KindDeviceJoined, event.KindDeviceDiscovered, event.KindDeviceBlocked, event.KindDeviceUnblocked, event.KindDeviceRemoved, event.KindCertificateIssued:
 		return c.field(1, fields, device)
 	case event.KindStatusMessage:
 		return c.field(4, fields, device)

@@ -67,6 +67,7 @@ type request struct {
 	path   string
 	query  url.Values
 	body   any
+	lines  []byte // lines of JSON, instead of body
 	key    string // idempotency key
 	match  string // If-Match: the version that is to be changed
 	last   string // last event id, of a stream
@@ -155,6 +156,8 @@ func (c *client) request(ctx context.Context, r request) (*http.Request, error) 
 			return nil, err
 		}
 		body = bytes.NewReader(b)
+	} else if r.lines != nil {
+		body = bytes.NewReader(r.lines)
 	}
 	request, err := http.NewRequestWithContext(ctx, r.method, u, body)
 	if err != nil {
@@ -172,6 +175,8 @@ func (c *client) request(ctx context.Context, r request) (*http.Request, error) 
 	set(console.HeaderLastEventID, r.last)
 	if r.body != nil {
 		set("Content-Type", "application/json")
+	} else if r.lines != nil {
+		set("Content-Type", "application/x-ndjson")
 	}
 	if r.stream {
 		set("Accept", "text/event-stream, application/problem+json")
@@ -184,6 +189,16 @@ type problem struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail"`
+
+	Errors []refusedPart `json:"errors"` // what does not hold, one by one; nil if the detail says it all
+}
+
+// A refusedPart is one thing that does not hold in what was sent.
+type refusedPart struct {
+	Path    string `json:"path"`
+	Line    int    `json:"line"` // in the text of a query, from 1; 0 elsewhere
+	Column  int    `json:"column"`
+	Message string `json:"message"`
 }
 
 // Error is one plain sentence.

@@ -18,8 +18,8 @@ import (
 // flags of o.
 func Commands(o *Options) []*cobra.Command {
 	all := []*cobra.Command{
-		tokenCommand(o), keysCommand(o), listenersCommand(o), devicesCommand(o), pushCommand(o), kindsCommand(o), opsCommand(o), traceCommand(o),
-		policyCommand(o), statusCommand(o), inboxCommand(o), journalCommand(o), viewsCommand(o),
+		tokenCommand(o), keysCommand(o), listenersCommand(o), devicesCommand(o), collectionsCommand(o), pushCommand(o), kindsCommand(o), opsCommand(o), traceCommand(o),
+		policyCommand(o), collectionsCommand(o), windowsCommand(o), statusCommand(o), inboxCommand(o), journalCommand(o), viewsCommand(o),
 		backupCommand(o), restoreCommand(o), replayCommand(o),
 	}
 	for _, c := range all {

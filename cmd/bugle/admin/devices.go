@@ -15,12 +15,12 @@ func devicesCommand(o *Options) *cobra.Command {
 	return group(&cobra.Command{
 		Use:     "devices",
 		Aliases: []string{"device"},
-		Short:   "List, show, block and unblock devices",
-		Long: `List, show, block and unblock devices.
+		Short:   "List, show, import, block and remove devices",
+		Long: `List, show, import, block, unblock and remove devices.
 
 Wherever a command takes a device it takes its number, its id or its name.`,
 		Example: "  bugle devices list --online\n  bugle devices show PC-0042",
-	}, devicesList(o), devicesShow(o), devicesHistory(o), devicesBlock(o), devicesUnblock(o))
+	}, devicesList(o), devicesShow(o), devicesHistory(o), devicesCollections(o), devicesImport(o), devicesClasses(o), devicesBlock(o), devicesUnblock(o), devicesRemove(o))
 }
 
 // A deviceRow is a device as the list has it: every field, always.
@@ -39,11 +39,13 @@ type deviceRow struct {
 	Agent     string     `json:"agent"`
 	Joined    time.Time  `json:"joined"`
 	LastEvent uint64     `json:"lastEvent"`
+	Imported  *time.Time `json:"imported"`
+	Removed   *time.Time `json:"removed"`
 }
 
 func newDeviceRow(d console.Device) deviceRow {
 	return deviceRow{d.ID, d.Number, d.Name, d.Online, d.Reason, d.Since, d.Listener, d.Carrier, d.Blocked,
-		d.OS, d.Arch, d.Agent, d.Joined, d.LastEvent}
+		d.OS, d.Arch, d.Agent, d.Joined, d.LastEvent, d.Imported, d.Removed}
 }
 
 var deviceColumns = []column[deviceRow]{
@@ -61,10 +63,12 @@ var deviceColumns = []column[deviceRow]{
 	{"agent", true, func(d deviceRow) any { return d.Agent }},
 	{"joined", true, func(d deviceRow) any { return d.Joined }},
 	{"lastEvent", true, func(d deviceRow) any { return d.LastEvent }},
+	{"imported", true, func(d deviceRow) any { return d.Imported }},
+	{"removed", true, func(d deviceRow) any { return d.Removed }},
 }
 
 func devicesList(o *Options) *cobra.Command {
-	var online, offline bool
+	var online, offline, removed bool
 	var name string
 	var limit int
 	var past pastFlag
@@ -74,8 +78,9 @@ func devicesList(o *Options) *cobra.Command {
 		Long: `List devices with their presence, by rising number.
 
 REASON says why a device is online or not: signed-in, signed-out, closed, timed-out,
-replaced, listener-stopped, listener-lost, blocked, not-in-snapshot, or never-seen if
-it has never connected.`,
+replaced, listener-stopped, listener-lost, blocked, not-in-snapshot, never-seen if it
+has never connected, no-agent if the record was imported and no agent has joined for it,
+or removed, which is shown with --removed alone.`,
 		Example: `  bugle devices list --offline
   bugle devices list -o json | jq '.[] | select(.reason == "timed-out") | .name'
   bugle devices list --online --at 2h
@@ -88,13 +93,16 @@ it has never connected.`,
 			if err := errors.Join(checkLimit(limit), past.check()); err != nil {
 				return err
 			}
-			which := ""
+			which, also := "", ""
+			if removed {
+				also = "true"
+			}
 			if online || offline {
 				which = strconv.FormatBool(online)
 			}
 			rows := pages(func(next string) ([]deviceRow, string, error) {
 				var page console.DevicePage
-				q := query("after", next, "limit", limited(limit), "online", which, "name", name)
+				q := query("after", next, "limit", limited(limit), "online", which, "name", name, "removed", also)
 				err := s.getAs(s.ctx, &past, console.PathDevices, q, &page)
 				rows := make([]deviceRow, 0, len(page.Items))
 				for _, d := range page.Items {
@@ -108,6 +116,7 @@ it has never connected.`,
 	c.Flags().BoolVar(&online, "online", false, "only those that are online")
 	c.Flags().BoolVar(&offline, "offline", false, "only those that are not")
 	c.Flags().StringVar(&name, "name", "", "only those whose name contains this")
+	c.Flags().BoolVar(&removed, "removed", false, "also those that were removed")
 	past.add(c)
 	limitFlag(c, &limit, 0)
 	return c
@@ -119,9 +128,12 @@ func devicesShow(o *Options) *cobra.Command {
 		Use:   "show DEVICE",
 		Short: "Show a device and what is known of it",
 		Long: `Show a device: its presence and last changes, how it connects, its certificate, the
-operations that are open for it, and the facts that discovery has collected of it.
+operations that are open for it, and all that is known of it: its inventory by class,
+each value with the event that changed it last, and the facts that are in no class.
 
-Facts come with the operation discovery.collect; before the first one there are none.`,
+What is known comes with the operations discovery.collect, inventory.hardware and
+inventory.software, and with 'bugle devices import'; before the first one there is none.
+The table shows at most 40 rows of a class; -o json shows 2000 of all.`,
 		Example:           "  bugle devices show 42\n  bugle devices show PC-0042 --at 2026-12-24T18:00:00Z -o json",
 		Args:              exactly("DEVICE"),
 		ValidArgsFunction: onlyFirst(o.complete(deviceNames)),
@@ -134,6 +146,9 @@ Facts come with the operation discovery.collect; before the first one there are 
 				return err
 			}
 			s.out.object(d, s.deviceFields(&d))
+			if s.out.table() {
+				s.inventory(&d)
+			}
 			return nil
 		}),
 	}
@@ -158,7 +173,7 @@ On a terminal the command asks first, and says how many of the devices are onlin
 		ValidArgsFunction: o.complete(deviceNames),
 		RunE: o.with(func(s *session, args []string) error {
 			if !yes {
-				question, err := s.blockQuestion(args)
+				question, err := s.deviceQuestion("Block", args)
 				if err != nil {
 					return err
 				}
@@ -172,32 +187,6 @@ On a terminal the command asks first, and says how many of the devices are onlin
 	c.Flags().StringVar(&reason, "reason", "", "why, for the history")
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return c
-}
-
-// blockQuestion looks the devices up, so that a name that is wrong ends the
-// command before anything is done.
-func (s *session) blockQuestion(devices []string) (string, error) {
-	if len(devices) > large && !s.asks() {
-		return "", nil
-	}
-	online := 0
-	for _, name := range devices {
-		var d console.DeviceReply
-		if err := s.client.get(s.ctx, console.Path(console.PathDevice, name), nil, &d); err != nil {
-			return "", err
-		}
-		if d.Online {
-			online++
-		}
-	}
-	if len(devices) == 1 {
-		is := "not online"
-		if online == 1 {
-			is = "online"
-		}
-		return fmt.Sprintf("Block %s, which is %s?", devices[0], is), nil
-	}
-	return fmt.Sprintf("Block %d devices, %d of them online?", len(devices), online), nil
 }
 
 func devicesUnblock(o *Options) *cobra.Command {

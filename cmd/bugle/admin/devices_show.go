@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bugle-fleet/bugle/console"
+	"github.com/bugle-fleet/bugle/projectors/inventory"
 )
 
 // How many changes and open operations "devices show" lists in its table.
@@ -28,8 +29,15 @@ func (s *session) deviceFields(d *console.DeviceReply) []field {
 	}
 	if s.out.table() {
 		fields = append(fields, field{"Blocked", "", blockedFor(d)})
+		if d.Imported != nil {
+			fields = append(fields, field{"Imported", "", d.Imported})
+		}
+		if d.Removed != nil {
+			fields = append(fields, field{"Removed", "", s.removedFor(d)})
+		}
 	} else {
-		fields = append(fields, field{"", "blocked", d.Blocked}, field{"", "blockReason", d.BlockReason})
+		fields = append(fields, field{"", "blocked", d.Blocked}, field{"", "blockReason", d.BlockReason},
+			field{"", "imported", d.Imported}, field{"", "removed", d.Removed}, field{"", "removeReason", d.Removal})
 	}
 	fields = append(fields,
 		field{"System", "os", d.OS}, field{"Architecture", "arch", d.Arch}, field{"Agent", "agent", d.Agent}, field{"Joined", "joined", d.Joined},
@@ -39,9 +47,10 @@ func (s *session) deviceFields(d *console.DeviceReply) []field {
 		fields = append(fields, s.recent(d)...)
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.Facts)) {
-		if !strings.HasPrefix(name, "connection.") {
-			fields = append(fields, field{clean(name), name, d.Facts[name]})
+		if strings.HasPrefix(name, "connection.") || s.out.table() && len(d.Inventory) > 0 && inventory.Mapped(name) {
+			continue // it is shown elsewhere
 		}
+		fields = append(fields, field{clean(name), name, d.Facts[name]})
 	}
 	return fields
 }
@@ -89,6 +98,14 @@ func blockedFor(d *console.DeviceReply) any {
 		return "yes: " + d.BlockReason
 	}
 	return d.Blocked
+}
+
+func (s *session) removedFor(d *console.DeviceReply) string {
+	text := s.instant(*d.Removed)
+	if d.Removal != "" {
+		text += ": " + d.Removal
+	}
+	return text
 }
 
 func (s *session) change(c console.PresenceChange) string {

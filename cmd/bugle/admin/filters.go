@@ -26,6 +26,7 @@ type eventFilter struct {
 	from, to                 string
 	kinds                    []string
 	actor, device, operation string
+	collection               string
 	changes                  bool
 }
 
@@ -36,8 +37,10 @@ ISSUER/SUBJECT, as a table shows it) with one of the issuers local, token, certi
 listener and site; it also finds what the files of a listener said. --device finds every
 event that concerns a device: that it joined, was blocked or unblocked, what was discovered,
 its entries in presence reports, its rows of results, the operations that it is a target of,
-status messages about it. --operation finds every event that touched an operation, and the
-request of one that repeats it. All that is given must hold.`
+status messages about it, that it entered or left collections. --operation finds every event
+that touched an operation, and the request of one that repeats it. --collection finds what is
+about a collection: its definition, its windows, its evaluations, pushes to it. All that is
+given must hold.`
 
 func (f *eventFilter) add(c *cobra.Command, o *Options) {
 	c.Flags().StringVar(&f.from, "from", "", "begin with this event: a number, an instant, or a time back such as 2h")
@@ -46,6 +49,8 @@ func (f *eventFilter) add(c *cobra.Command, o *Options) {
 	c.Flags().StringVar(&f.actor, "actor", "", "only what this actor did: SUBJECT or ISSUER:SUBJECT, or a listener")
 	c.Flags().StringVar(&f.device, "device", "", "only what concerns this device, by number, id or name")
 	c.Flags().StringVar(&f.operation, "operation", "", "only what touched this operation")
+	c.Flags().StringVar(&f.collection, "collection", "", "only what is about this collection, by id or name")
+	c.RegisterFlagCompletionFunc("collection", o.complete(collectionNames))
 	c.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(eventKinds(), cobra.ShellCompDirectiveNoFileComp))
 	c.RegisterFlagCompletionFunc("device", o.complete(deviceNames))
 	c.RegisterFlagCompletionFunc("operation", o.complete(operationIDs))
@@ -92,11 +97,11 @@ func (f *eventFilter) check(s *session) error {
 
 // some tells whether not all events are wanted.
 func (f *eventFilter) some() bool {
-	return len(f.kinds) > 0 || f.actor != "" || f.device != "" || f.operation != ""
+	return len(f.kinds) > 0 || f.actor != "" || f.device != "" || f.operation != "" || f.collection != ""
 }
 
 func (f *eventFilter) query(pairs ...string) url.Values {
-	return query(append(pairs, "kind", strings.Join(f.kinds, ","), "actor", f.actor, "device", f.device, "operation", f.operation)...)
+	return query(append(pairs, "kind", strings.Join(f.kinds, ","), "actor", f.actor, "device", f.device, "operation", f.operation, "collection", f.collection)...)
 }
 
 // events is the events between two moments that the filter wants. It follows the

@@ -146,8 +146,13 @@ func ifMatch(version uint64) string { return strconv.Quote(strconv.FormatUint(ve
 
 // isChanged tells whether what was to be changed is another version by now.
 func isChanged(err error) bool {
-	p, ok := errors.AsType[*console.Problem](err)
-	return ok && p.Status == http.StatusPreconditionFailed
+	return hasStatus(err, http.StatusPreconditionFailed)
+}
+
+// hasStatus tells whether the site answered with a status.
+func hasStatus(err error, status int) bool {
+	p, ok := errors.AsType[*problem](err)
+	return ok && p.Status == status
 }
 
 // A policyEdit is a policy while it is changed.

@@ -18,6 +18,7 @@ import (
 type pushFlags struct {
 	all        bool
 	devices    []string
+	collection string
 	params     []string
 	retryOf    string
 	runTimeout time.Duration
@@ -34,8 +35,12 @@ KIND is what to do: policy.machine, discovery.collect, scan.quick, scan.full, an
 else the site knows. Devices that are online get the task within a second; those that
 are off get it when they come back, until --deliver-by.
 
-The command asks first, if it has a terminal, for --all and for more than 50 devices:
-it says how many devices it is for and how many of them are online. --yes answers
+--collection means the members of a collection that have an agent and are not blocked, as
+they were after one event, which the operation names: who enters later is not meant, and who
+leaves still is.
+
+The command asks first, if it has a terminal, for --all, for a collection and for more than
+50 devices: it says how many devices it is for and how many of them are online. --yes answers
 that. Without a terminal it does not ask, but for more than 50 devices it needs
 --yes. --dry-run says whom it would be for, and does nothing.
 
@@ -61,11 +66,12 @@ stopped watching before the end.`
 func pushCommand(o *Options) *cobra.Command {
 	f := new(pushFlags)
 	c := &cobra.Command{
-		Use:   "push KIND (--all | --device DEVICE...)",
+		Use:   "push KIND (--all | --device DEVICE... | --collection COLLECTION)",
 		Short: "Make devices do something now",
 		Long:  pushLong,
 		Example: `  bugle push policy.machine --all --watch
   bugle push scan.quick --device PC-0042,PC-0043 --deliver-by 8h --reason 'ticket 4711'
+  bugle push scan.quick --collection Laptops --wave 10%
   bugle push scan.quick --all --param sha256=275a021bbfb6489e54d471899f7db9d1663fc695ec2fe2a2c4538aabf651fd0f
   bugle push scan.full --all --dry-run
   bugle push scan.full --all --wave 5%,25% --spread 10m --stop-on-failure 10% --deliver-by 1d
@@ -79,6 +85,7 @@ func pushCommand(o *Options) *cobra.Command {
 	}
 	c.Flags().BoolVar(&f.all, "all", false, "all devices that are not blocked")
 	c.Flags().StringSliceVar(&f.devices, "device", nil, "a device by number, id or name; may be repeated")
+	c.Flags().StringVar(&f.collection, "collection", "", "the devices in this collection, by id or name")
 	c.Flags().StringArrayVar(&f.params, "param", nil, "a parameter of the kind as NAME=VALUE; may be repeated")
 	c.Flags().DurationVar(&f.runTimeout, "run-timeout", 0, "how long one run may take (default by kind)")
 	c.Flags().StringVar(&f.retryOf, "retry-of", "", "the operation that this one repeats, for the history; 'bugle ops retry' finds its devices too")
@@ -88,17 +95,20 @@ func pushCommand(o *Options) *cobra.Command {
 	c.Flags().BoolVar(&f.watch, "watch", false, "show progress until every device has ended")
 	c.Flags().DurationVar(&f.timeout, "timeout", 0, "with --watch: stop watching after this time (default never)")
 	c.RegisterFlagCompletionFunc("device", o.complete(deviceNames))
+	c.RegisterFlagCompletionFunc("collection", o.complete(collectionNames))
 	return c
 }
 
 // request is what the flags ask for.
 func (f *pushFlags) request(kind string, now time.Time) (r console.PushRequest, err error) {
-	r = console.PushRequest{Kind: kind, All: f.all, Devices: f.devices, RetryOf: f.retryOf}
+	r = console.PushRequest{Kind: kind, All: f.all, Devices: f.devices, Collection: f.collection, RetryOf: f.retryOf}
 	switch {
 	case f.all && len(f.devices) > 0:
 		return r, usage("--all and --device exclude each other")
-	case !f.all && len(f.devices) == 0:
-		return r, usage("no devices: name them with --device, or give --all")
+	case f.collection != "" && (f.all || len(f.devices) > 0):
+		return r, usage("--collection excludes --all and --device")
+	case !f.all && len(f.devices) == 0 && f.collection == "":
+		return r, usage("no devices: name them with --device or --collection, or give --all")
 	case f.timeout < 0 || f.timeout > 0 && !f.watch:
 		return r, usage("--timeout is for --watch, and not less than 0")
 	case f.dryRun && f.watch:
@@ -203,13 +213,17 @@ func (s *session) push(kind string, f *pushFlags) error {
 	}
 	send := func(dry bool, key string) (console.PushReply, error) {
 		r.DryRun = dry
-		return s.operate(console.PathOperations, r, key, dry)
+		reply, err := s.operate(console.PathOperations, r, key, dry)
+		if err == nil && dry {
+			r.MembersAt = reply.MembersAt // what is pushed is what was shown
+		}
+		return reply, err
 	}
 	if f.dryRun {
 		return s.rehearsal(send)
 	}
-	if r.All || len(r.Devices) > large {
-		if err := s.confirmPush(kind, r.All, f.yes, send); err != nil {
+	if r.All || r.Collection != "" || len(r.Devices) > large {
+		if err := s.confirmPush(kind, r.All || r.Collection != "", f.yes, send); err != nil {
 			return err
 		}
 	}
@@ -261,7 +275,11 @@ func (s *session) confirmPush(kind string, always, yes bool, send sender) error 
 	if err != nil {
 		return err
 	}
-	question := fmt.Sprintf("Push %s to %s, %d of them online?", kind, countOf(reply.Targets, "device"), reply.Online)
+	whom := countOf(reply.Targets, "device")
+	if reply.Collection != "" {
+		whom += " in " + reply.Target
+	}
+	question := fmt.Sprintf("Push %s to %s, %d of them online?", kind, whom, reply.Online)
 	return s.confirm(yes, always, int(reply.Targets), question)
 }
 
@@ -300,8 +318,11 @@ func (s *session) showPushed(p pushed) {
 		{"Operation", "operation", p.Operation}, {"Kind", "kind", p.Kind}, {"Targets", "targets", p.Targets},
 		{"Online", "online", p.Online}, {"Deliver by", "deliverBy", p.DeliverBy}, {"Event", "event", p.Event},
 	}
-	if p.RetryOf != "" || !s.out.table() {
+	switch {
+	case p.RetryOf != "" || !s.out.table():
 		fields = append(fields, field{"Retry of", "retryOf", p.RetryOf}, field{"For", "target", p.Target})
+	case p.Collection != "":
+		fields = append(fields, field{"For", "target", p.Target})
 	}
 	if p.States != nil && !s.out.table() {
 		fields = append(fields, stateFields(p.States)...)
@@ -319,8 +340,11 @@ func (s *session) showRehearsal(r console.PushReply) {
 		{"Kind", "kind", r.Kind}, {"Targets", "targets", r.Targets}, {"Online", "online", r.Online},
 		{"Deliver by", "deliverBy", r.DeliverBy}, {"Devices", "devices", strings.Join(r.Devices, " ")},
 	}
-	if r.RetryOf != "" {
+	if r.RetryOf != "" || r.Collection != "" {
 		fields = append(fields, field{"For", "target", r.Target})
+	}
+	if r.LeftOut > 0 {
+		fields = append(fields, field{"Left out", "leftOut", r.LeftOut})
 	}
 	s.out.object(r, fields)
 	if more := int(r.Targets) - len(r.Devices); s.out.table() && more > 0 {

@@ -11,10 +11,13 @@ import (
 
 	"github.com/bugle-fleet/bugle/listener/wire/task"
 	"github.com/bugle-fleet/bugle/projectors"
+	"github.com/bugle-fleet/bugle/projectors/collection/schema"
 	"github.com/bugle-fleet/bugle/projectors/device"
+	"github.com/bugle-fleet/bugle/projectors/inventory"
 	"github.com/bugle-fleet/bugle/projectors/operation"
 	"github.com/bugle-fleet/bugle/projectors/presence"
 	"github.com/bugle-fleet/bugle/projectors/status"
+	"github.com/bugle-fleet/bugle/projectors/window"
 )
 
 // rowsAtOnce is how many rows are asked for at a time.
@@ -44,6 +47,14 @@ var views = map[string]func() folded{
 		v, r := status.New()
 		return folded{v, func(show func(string, any) error) error { return statusRows(r, show) }}
 	},
+	"inventory": func() folded {
+		v, r := inventory.New(schema.Standard())
+		return folded{v, func(show func(string, any) error) error { return inventoryRows(r, show) }}
+	},
+	"window": func() folded {
+		v, r := window.New()
+		return folded{v, func(show func(string, any) error) error { return windowRows(r, show) }}
+	},
 }
 
 // Views are the names of the views that can be folded.
@@ -69,6 +80,40 @@ func deviceRows(r *device.Reader, show func(string, any) error) error {
 		}
 	})
 	return err
+}
+
+func inventoryRows(r *inventory.Reader, show func(string, any) error) error {
+	_, err := r.At(func(s *inventory.Snapshot) error {
+		for i := s.Live().Iterator(); i.HasNext(); {
+			shown, ok, err := s.Show(i.Next())
+			if err == nil && ok {
+				err = show("inventory", shown)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return err
+}
+
+func windowRows(r *window.Reader, show func(string, any) error) error {
+	all, err := r.All()
+	if err != nil {
+		return err
+	}
+	for _, w := range all {
+		err := show("window", struct {
+			Collection, Name, Window string
+			Event                    uint64
+			Changed                  time.Time
+		}{w.Collection, w.Name, string(w.JSON), w.Event, w.Changed})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func presenceRows(r *presence.Reader, show func(string, any) error) error {

@@ -10,7 +10,8 @@
 //	              │                              └──┬──────┘
 //	            feed <──────── journal <── append ──┘
 //	              ^               │ follow
-//	              └─ open ─── projectors: device presence operation status
+//	              └─ open ─── projectors: device presence operation status inventory collection window
+//	                          evaluator: what collections become
 //	                          tree: signed checkpoints, proofs
 //
 // Listeners that run apart (package outpost) are served by two more parts: the

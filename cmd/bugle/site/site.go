@@ -18,6 +18,7 @@ import (
 	"github.com/bugle-fleet/bugle/console/authority"
 	"github.com/bugle-fleet/bugle/console/clock"
 	"github.com/bugle-fleet/bugle/console/collected"
+	"github.com/bugle-fleet/bugle/console/definitions"
 	"github.com/bugle-fleet/bugle/console/pacing"
 	"github.com/bugle-fleet/bugle/inbox"
 	"github.com/bugle-fleet/bugle/inbox/box"
@@ -31,10 +32,15 @@ import (
 	"github.com/bugle-fleet/bugle/listener/relay"
 	"github.com/bugle-fleet/bugle/listener/wire"
 	"github.com/bugle-fleet/bugle/projectors"
+	"github.com/bugle-fleet/bugle/projectors/collection"
+	"github.com/bugle-fleet/bugle/projectors/collection/evaluator"
+	"github.com/bugle-fleet/bugle/projectors/collection/schema"
 	"github.com/bugle-fleet/bugle/projectors/device"
+	"github.com/bugle-fleet/bugle/projectors/inventory"
 	"github.com/bugle-fleet/bugle/projectors/operation"
 	"github.com/bugle-fleet/bugle/projectors/presence"
 	"github.com/bugle-fleet/bugle/projectors/status"
+	"github.com/bugle-fleet/bugle/projectors/window"
 )
 
 // listenerName is the name of the listener that runs in the site's own process.
@@ -48,6 +54,7 @@ type Site struct {
 	authority *authority.Authority
 	policies  *console.Policies
 	writes    *console.Writes
+	defined   *definitions.Definitions
 	gate      *pacing.Gate
 	ledger    *inbox.Ledger
 	notes     *upkeep.Notes
@@ -59,6 +66,7 @@ type Site struct {
 	notices   *notices
 	views     *projectors.Views
 	readers   readers
+	evaluator *evaluator.Evaluator
 	inbox     *inbox.Inbox
 	collected *collected.Store
 	feed      *siteFeed
@@ -69,16 +77,19 @@ type Site struct {
 	server    *http.Server
 
 	// One stage each, ended by Close in the order in which they stand here.
-	consoleStage, listenerStage, publisherStage, inboxStage, keyStage, upkeepStage, noticeStage, viewStage, treeStage, storeStage, spaceStage stage.Stage
-	failed                                                                                                                                    chan error
+	consoleStage, listenerStage, publisherStage, inboxStage, keyStage, evaluatorStage, upkeepStage, noticeStage, viewStage, treeStage, storeStage, spaceStage stage.Stage
+	failed                                                                                                                                                    chan error
 }
 
 // readers are what the parts may ask of the views.
 type readers struct {
-	device    *device.Reader
-	presence  *presence.Reader
-	operation *operation.Reader
-	status    *status.Reader
+	device     *device.Reader
+	presence   *presence.Reader
+	operation  *operation.Reader
+	status     *status.Reader
+	inventory  *inventory.Reader
+	collection *collection.Reader
+	window     *window.Reader
 }
 
 // Open opens and binds everything, then starts it. When it returns, the site
@@ -109,7 +120,7 @@ func (s *Site) open(ctx context.Context) error {
 		return err // it began meanwhile
 	}
 	for _, open := range []func(context.Context) error{
-		s.openHistory, s.bind, s.openViews, s.openInbox, s.openListener, s.openPublisher, s.openConsole,
+		s.openHistory, s.bind, s.openViews, s.openEvaluator, s.openInbox, s.openListener, s.openPublisher, s.openConsole,
 	} {
 		if err := open(ctx); err != nil {
 			return err
@@ -144,11 +155,11 @@ func (s *Site) openHistory(ctx context.Context) (err error) {
 		return err
 	}
 	s.policies, s.writes, s.ledger, s.notes = console.NewPolicies(s.authority), console.NewWrites(), inbox.NewLedger(), upkeep.NewNotes()
-	s.gate = pacing.NewGate()
+	s.gate, s.defined = pacing.NewGate(), definitions.New(s.cfg.Code)
 	s.space = newSpace(s.cfg.Data, uint64(s.cfg.MinFree), s.cfg.Log)
 	s.spaceStage.Start(s.failed, "disk space", s.space.run)
 	s.store, err = jetstream.Open(ctx, filepath.Join(s.cfg.Data, "journal"), jetstream.Options{
-		Options:   journal.Options{Folds: []journal.Fold{s.authority, s.policies, s.writes, s.ledger, s.notes, s.gate}},
+		Options:   journal.Options{Folds: []journal.Fold{s.authority, s.policies, s.writes, s.ledger, s.notes, s.gate, s.defined}},
 		Log:       s.cfg.Log.With("component", "journal"),
 		MaxStore:  s.cfg.MaxStore,
 		SealBytes: s.cfg.SealBytes, SealAge: s.cfg.SealAge,
@@ -229,15 +240,18 @@ func (s *Site) openViews(ctx context.Context) (err error) {
 	presences, pr := presence.New()
 	operations, or := operation.New()
 	messages, sr := status.New()
-	s.readers = readers{dr, pr, or, sr}
+	known, ir := inventory.New(schema.Standard())
+	collections, cr := collection.New()
+	windows, wr := window.New()
+	s.readers = readers{dr, pr, or, sr, ir, cr, wr}
 	s.views, err = projectors.Open(projectors.Options{
 		Dir: filepath.Join(s.cfg.Data, "views"), Journal: s.journal, History: s.store.History(),
 		Notify: s.notices.view, Log: s.cfg.Log.With("component", "views"),
-	}, devices, presences, operations, messages)
+	}, devices, presences, operations, messages, known, collections, windows)
 	if err != nil {
 		return err
 	}
-	s.policies.Attach(console.PolicyParts{Operations: or, Listeners: console.ListenersOf(s.authority)})
+	s.policies.Attach(console.PolicyParts{Operations: or, Listeners: console.ListenersOf(s.authority), Windows: console.WindowsOf(s.defined, cr)})
 	s.viewStage.Start(s.failed, "views", s.views.Run)
 	head := s.journal.Head().Event
 	for _, v := range s.views.Status() {
@@ -317,6 +331,8 @@ func (s *Site) openConsole(context.Context) error {
 		Site: s.cfg.Code, Version: s.cfg.Version, Journal: s.journal, Authority: s.authority,
 		Policies: s.policies, Writes: s.writes,
 		Devices: s.readers.device, Presence: s.readers.presence, Operations: s.readers.operation, Status: s.readers.status,
+		Inventory: s.readers.inventory, Definitions: s.defined, Collections: s.readers.collection, Windows: s.readers.window,
+		Forecast: forecast{s.evaluator}, Evaluator: s.evaluator,
 		Checkpoints: s.tree, Views: s.views, Inbox: s.inbox, InboxStats: func() any { return s.inbox.Stats() },
 		Ready:          s.ready,
 		Logs:           s.collected,
@@ -417,7 +433,7 @@ func (s *Site) Close() error {
 	if s.inbox != nil {
 		errs = append(errs, s.inbox.Close())
 	}
-	errs = append(errs, s.upkeepStage.End(), s.noticeStage.End())
+	errs = append(errs, s.evaluatorStage.End(), s.upkeepStage.End(), s.noticeStage.End())
 	if s.views != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 		errs = append(errs, s.views.Wait(ctx, s.journal.Head().Event))

@@ -33,11 +33,11 @@ type asked interface {
 
 // renew says that a code stands for a new value; size is the number of codes.
 func (a *answers) renew(code uint32, size int) {
-	a.dirty = true
 	if len(a.batches) == 0 || a.all {
 		a.all = true
 		return
 	}
+	a.dirty = true
 	if len(a.pending) > size/2+1024 {
 		a.pending, a.all = nil, true
 		return
@@ -89,11 +89,14 @@ func (a *answers) drop(b *batch, bit uint8) {
 // A job is a part of a refresh: some codes of one batch. Jobs touch different words.
 type job func()
 
+// fewCodes are computed at once, for a goroutine would cost more.
+const fewCodes = 64
+
 // span is how many codes a job computes.
 const span = 8192
 
-// refresh returns the jobs that bring all answers up to date for size codes; then
-// nothing is pending. word computes the bits of want for a code.
+// refresh brings all answers up to date for size codes. It returns the part of that
+// which others may do, all at a time; then nothing is pending. word computes the bits of want for a code.
 func (a *answers) refresh(size int, word func(b *batch, code uint32, want uint64) uint64) (jobs []job) {
 	if !a.dirty {
 		return nil
@@ -123,9 +126,10 @@ func (a *answers) refresh(size int, word func(b *batch, code uint32, want uint64
 					b.words[c] = b.words[c]&^rest | word(b, c, rest)
 				}
 			}
-			if fresh == 0 {
+			// If there are jobs already, they touch the same words.
+			if fresh == 0 && len(pending) > fewCodes {
 				jobs = append(jobs, again)
-			} else { // the jobs above touch the same words
+			} else {
 				again()
 			}
 		}

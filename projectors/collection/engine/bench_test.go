@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"fmt"
 	"runtime"
 	"testing"
 
@@ -164,5 +163,3 @@ func BenchmarkHeap(b *testing.B) {
 	b.ReportMetric(float64(f.e.Stats().Values)/1e6, "valuesMB")
 	b.ReportMetric(float64(f.e.Stats().Members)/1e6, "membersMB")
 }
-
-var _ = fmt.Sprint

@@ -40,6 +40,7 @@ type worker struct {
 	scratch [chunkWords]uint64
 
 	added, removed [][]diff // by output
+	touched        []int    // outputs that have some
 	took           []time.Duration
 	loading        time.Duration
 }
@@ -50,9 +51,34 @@ type diff struct {
 	word  uint64
 }
 
+// worker returns one that rests, or a new one.
 func (g *program) worker(e *Engine, now int64, stride int) *worker {
-	return &worker{e: e, g: g, now: now, timed: e.clock, buf: make([]uint64, g.places*stride), stride: stride,
-		added: make([][]diff, len(g.outputs)), removed: make([][]diff, len(g.outputs)), took: make([]time.Duration, len(g.outputs))}
+	var w *worker
+	if n := len(g.resting); n > 0 {
+		w, g.resting = g.resting[n-1], g.resting[:n-1]
+	} else {
+		n := len(g.outputs)
+		w = &worker{g: g, added: make([][]diff, n), removed: make([][]diff, n), took: make([]time.Duration, n)}
+	}
+	w.e, w.now, w.timed, w.stride = e, now, e.clock, stride
+	if n := g.places * stride; n > cap(w.buf) {
+		w.buf = make([]uint64, n)
+	} else {
+		w.buf = w.buf[:n]
+	}
+	return w
+}
+
+// rest takes workers back whose findings were used.
+func (g *program) rest(ws []*worker) {
+	for _, w := range ws {
+		for _, k := range w.touched {
+			w.added[k], w.removed[k] = nil, nil
+		}
+		clear(w.took)
+		w.touched, w.loading, w.keep, w.overlay = w.touched[:0], 0, nil, nil
+		g.resting = append(g.resting, w)
+	}
 }
 
 func (w *worker) bits(place int) []uint64 {
@@ -173,11 +199,22 @@ func (w *worker) loadColumn(l *load) {
 func (w *worker) loadRows(l *load) {
 	var m [64]uint64
 	words := l.batch.words
+	var page *listPage
+	if first := 64 * w.chunk.group; w.chunk.devices == nil && first>>pageBits < len(l.table.lists.pages) {
+		page = l.table.lists.pages[first>>pageBits]
+	}
 	for i := range w.chunk.words {
 		var any uint64
 		for j := range m {
+			var rows []uint32
+			switch {
+			case w.chunk.devices != nil:
+				rows = w.rows(l.table, 64*i+j)
+			case page != nil:
+				rows = page.at(uint32(64*(w.chunk.group+i)+j) & pageMask)
+			}
 			var one uint64
-			for _, r := range w.rows(l.table, 64*i+j) {
+			for _, r := range rows {
 				one |= words[r]
 			}
 			m[j] = one
@@ -193,16 +230,13 @@ func (w *worker) loadRows(l *load) {
 	}
 }
 
-// rows are those of the chunk's device j, in a class with many.
+// rows are those of the j-th of the chunk's devices that were put side by side, in a
+// class with many.
 func (w *worker) rows(t *table, j int) []uint32 {
-	d := uint32(64*w.chunk.group + j)
-	if w.chunk.devices != nil {
-		if j >= len(w.chunk.devices) {
-			return nil
-		}
-		d = w.chunk.devices[j]
+	if j >= len(w.chunk.devices) {
+		return nil
 	}
-	return t.lists.at(d)
+	return t.lists.at(w.chunk.devices[j])
 }
 
 // spread puts the answers of 64 devices to up to 64 conditions to where each
@@ -296,6 +330,9 @@ func (w *worker) flip(k, slot int, device uint32, is bool) {
 }
 
 func (w *worker) differs(k, group int, added, removed uint64) {
+	if w.added[k] == nil && w.removed[k] == nil {
+		w.touched = append(w.touched, k)
+	}
 	if added != 0 {
 		w.added[k] = append(w.added[k], diff{group, added})
 	}

@@ -75,7 +75,7 @@ type keyed struct {
 	flip bool // the key and the test are those of the negation
 }
 
-// holdsIn returns the condition of a dictionary, the one that is there or a new one.
+// condition returns one of a dictionary's values, the one that is there or a new one.
 // ids numbers new ones.
 func (d *dictionary) condition(k keyed, want Truth, ids *uint64) *condition {
 	if k.flip {

@@ -191,13 +191,6 @@ func (d *dictionary) release(c uint32) {
 	d.free = append(d.free, c)
 }
 
-// retain says that one cell more has a code.
-func (d *dictionary) retain(c uint32) {
-	if c != null {
-		d.refs[c]++
-	}
-}
-
 // block is how many bytes of texts are allocated together. Those of a block are
 // freed when none of them is in use.
 const block = 16 << 10

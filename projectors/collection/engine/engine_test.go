@@ -261,8 +261,8 @@ func TestCOL6(t *testing.T) {
 			}
 		}
 		dirty := roaring.New()
-		for range rapid.IntRange(1, 12).Draw(t, "steps") {
-			for range rapid.IntRange(0, 20).Draw(t, "changes") {
+		for range rapid.IntRange(1, 8).Draw(t, "steps") {
+			for range rapid.IntRange(0, 8).Draw(t, "changes") {
 				d := uint32(m.r.IntN(300))
 				dirty.Add(d)
 				if m.r.IntN(5) == 0 {
@@ -382,4 +382,25 @@ func TestDefineKeeps(t *testing.T) {
 	b.members("P0100003", 1, 70_000)
 	b.evaluate(Request{Collections: []string{"P0100003"}, Devices: roaring.BitmapOf(70_000)})
 	b.members("P0100003", 1)
+}
+
+// A device that is gone is a member of nothing, whatever the root was last.
+func TestGone(t *testing.T) {
+	b := newBench(t)
+	b.put(1, "SMS_R_System Name=PC1")
+	b.put(2, "SMS_R_System Name=PC2")
+	b.define(b.rule("P0100001", "select * from SMS_R_System where Client is null"), Collection{ID: "P0100002", Include: []string{"P0100001"}})
+	b.evaluate(Request{})
+	b.e.Remove(1)
+	b.evaluate(Request{Collections: []string{"P0100001"}, Devices: roaring.BitmapOf(1)})
+	b.members("P0100001", 2)
+	b.members(Root, 1, 2)
+	b.e.Remove(2)
+	b.evaluate(Request{Collections: []string{"P0100001", "P0100002"}})
+	b.members("P0100001")
+	b.members("P0100002")
+	b.selects("select * from SMS_R_System")
+	if !b.e.Devices().IsEmpty() {
+		t.Errorf("%v are there", b.e.Devices())
+	}
 }

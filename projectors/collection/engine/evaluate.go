@@ -221,30 +221,37 @@ func (e *Engine) share(n int) int {
 }
 
 // check refuses what would take for ever, before anything changes.
-func (x *run) check(g *program, devices *roaring.Bitmap) error {
+func (x *run) check(g *program, devices *roaring.Bitmap) (err error) {
 	for i := range g.steps {
-		s := &g.steps[i]
-		if s.kind != nodeEach || s.each.expr != nil {
-			continue
-		}
-		var many []*table
-		for j := range s.each.query.Sources {
-			if c := s.each.query.Sources[j].Class; c != nil && x.e.tables[c.Index].many {
-				many = append(many, x.e.tables[c.Index])
-			}
-		}
-		if len(many) < 2 {
-			continue
-		}
-		for d := range x.e.live.all {
-			if devices != nil && !devices.Contains(d) {
-				continue
-			}
-			n := 1
-			for _, t := range many {
-				if n *= max(1, len(t.lists.at(d))); n > maxCombinations {
-					return fmt.Errorf("evaluate device %d: the joins of a query make over %d combinations of its rows: %.200s", d, maxCombinations, s.each.query.Text)
+		if s := &g.steps[i]; s.kind == nodeEach && s.each.expr == nil {
+			eachQuery(s.each.query, func(q *wql.Query) {
+				if err == nil {
+					err = x.checkQuery(q, devices)
 				}
+			})
+		}
+	}
+	return err
+}
+
+func (x *run) checkQuery(q *wql.Query, devices *roaring.Bitmap) error {
+	var many []*table
+	for i := range q.Sources {
+		if c := q.Sources[i].Class; c != nil && x.e.tables[c.Index].many {
+			many = append(many, x.e.tables[c.Index])
+		}
+	}
+	if len(many) < 2 {
+		return nil
+	}
+	for d := range x.e.live.all {
+		if devices != nil && !devices.Contains(d) {
+			continue
+		}
+		n := 1
+		for _, t := range many {
+			if n *= max(1, len(t.lists.at(d))); n > maxCombinations {
+				return fmt.Errorf("evaluate device %d: the joins of a query make over %d combinations of its rows: %.200s", d, maxCombinations, q.Text)
 			}
 		}
 	}
@@ -255,38 +262,37 @@ func (x *run) check(g *program, devices *roaring.Bitmap) error {
 // then those about lists of texts, then those about rows, for each is made from the
 // ones before.
 func (e *Engine) refresh() {
-	stages := []func(*table, *column) []job{
-		func(_ *table, c *column) []job {
-			if c == nil {
-				return nil
-			}
+	var plain, lists []*dictionary
+	var rows []*table
+	for _, t := range e.tables {
+		for _, c := range t.columns {
 			d := c.dict
 			if d.kind == ofLists {
+				if d.answers.dirty {
+					lists = append(lists, d)
+				}
 				d = d.values
 			}
-			return d.answers.refresh(d.size(), ask)
-		},
-		func(_ *table, c *column) []job {
-			if c == nil || c.dict.kind != ofLists {
-				return nil
-			}
-			return c.dict.answers.refresh(c.dict.size(), c.dict.listWord)
-		},
-		func(t *table, c *column) []job {
-			if c != nil {
-				return nil
-			}
-			return t.answers.refresh(len(t.refs), ask)
-		},
-	}
-	for _, stage := range stages {
-		var jobs []job
-		for _, t := range e.tables {
-			jobs = append(jobs, stage(t, nil)...)
-			for _, c := range t.columns {
-				jobs = append(jobs, stage(t, c)...)
+			if d.answers.dirty {
+				plain = append(plain, d)
 			}
 		}
+		if t.answers.dirty {
+			rows = append(rows, t)
+		}
+	}
+	stage(plain, func(d *dictionary) []job { return d.answers.refresh(d.size(), ask) })
+	stage(lists, func(d *dictionary) []job { return d.answers.refresh(d.size(), d.listWord) })
+	stage(rows, func(t *table) []job { return t.answers.refresh(len(t.refs), ask) })
+}
+
+// stage does the jobs of all, before another stage begins.
+func stage[T any](all []T, of func(T) []job) {
+	var jobs []job
+	for _, x := range all {
+		jobs = append(jobs, of(x)...)
+	}
+	if len(jobs) > 0 {
 		parallel(workers(len(jobs)), len(jobs), func(_, i int) { jobs[i]() })
 	}
 }
@@ -302,43 +308,39 @@ func (x *run) changes(g *program, ws []*worker) []Change {
 	for k := range g.outputs {
 		computed += g.outputs[k].computed
 	}
-	var busy []int
 	for k := range out {
-		o, c := &g.outputs[k], &out[k]
-		*c = Change{ID: o.of.ID, Added: &empty[2*k], Removed: &empty[2*k+1], Computed: o.computed, Reused: o.reused}
-		c.Took = loading * time.Duration(o.computed) / time.Duration(max(1, computed))
-		differs := false
+		o := &g.outputs[k]
+		out[k] = Change{ID: o.of.ID, Added: &empty[2*k], Removed: &empty[2*k+1], Computed: o.computed, Reused: o.reused}
+		out[k].Took = loading * time.Duration(o.computed) / time.Duration(max(1, computed))
 		for _, w := range ws {
-			c.Took += w.took[k]
-			differs = differs || len(w.added[k])+len(w.removed[k]) > 0
+			out[k].Took += w.took[k]
 		}
-		if differs {
-			busy = append(busy, k)
+		if o.of.slot >= 0 {
+			out[k].Members = x.e.matrix.counts[o.of.slot]
 		}
 	}
-	parallel(workers(len(busy)/16), len(busy), func(_, i int) {
+	var busy []int
+	for _, w := range ws {
+		busy = append(busy, w.touched...)
+	}
+	slices.Sort(busy)
+	busy = slices.Compact(busy)
+	parallel(workers(len(busy)/64), len(busy), func(_, i int) {
 		k := busy[i]
 		collect(ws, out[k].Added, func(w *worker) []diff { return w.added[k] })
 		collect(ws, out[k].Removed, func(w *worker) []diff { return w.removed[k] })
 	})
-	for k := range out {
-		x.count(g.outputs[k].of, &out[k])
+	for _, k := range busy {
+		of, c := g.outputs[k].of, &out[k]
+		c.Members += int(c.Added.GetCardinality()) - int(c.Removed.GetCardinality())
+		if x.dry {
+			x.overlay[of] = roaring.Or(c.Added, c.Removed)
+		} else {
+			x.e.matrix.counts[of.slot] = c.Members
+		}
 	}
+	g.rest(ws)
 	return out
-}
-
-// count brings the number of members up to date.
-func (x *run) count(of *compiled, c *Change) {
-	n := int(c.Added.GetCardinality()) - int(c.Removed.GetCardinality())
-	if of.slot >= 0 {
-		n += x.e.matrix.counts[of.slot]
-	}
-	c.Members = n
-	if !x.dry {
-		x.e.matrix.counts[of.slot] = n
-	} else if !c.Added.IsEmpty() || !c.Removed.IsEmpty() {
-		x.overlay[of] = roaring.Or(c.Added, c.Removed)
-	}
 }
 
 // collect puts what the workers found into a set.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -196,20 +197,26 @@ func (x *run) explainRules(c *compiled, device uint32) []Rule {
 // explain finds words for what a query is; is tells whether it selects the device.
 func (r *reading) explain(q *wql.Query, is bool) (rule Rule) {
 	var best *Condition
+	var seats []seat
 	score, tried := -1, 0
 	r.combinations(q, func(c *combination) bool {
 		if q.Where == nil {
 			score = 0
 			return false
 		}
-		e := c.explain(q.Where)
-		s := e.score()
-		if s > score {
-			best, score = e, s
+		t, trues := c.closeness(q.Where)
+		if t == Unknown {
+			trues += closer
+		}
+		if t == True || trues > score {
+			seats, score = slices.Clone(c.seats), trues
 		}
 		tried++
-		return e.Truth != True && tried < maxExplained
+		return t != True && tried < maxExplained
 	})
+	if seats != nil {
+		best = (&combination{reading: r, q: q, seats: seats}).explain(q.Where)
+	}
 	switch {
 	case is:
 		rule.Truth = True
@@ -306,25 +313,36 @@ func (c *combination) value(k wql.Column) string {
 	return s.Alias + "." + name + " is " + strings.Join(texts, ", ")
 }
 
-// score is higher the closer a condition comes to true.
-func (c *Condition) score() int {
-	switch c.Truth {
-	case True:
-		return 1 << 30
-	case Unknown:
-		return 1<<20 + c.trues()
-	}
-	return c.trues()
-}
+// closer is how much closer to true an unknown condition is than a false one.
+const closer = 1 << 20
 
-func (c *Condition) trues() (n int) {
-	if len(c.Terms) == 0 && c.Truth == True {
-		return 1
+// closeness is the truth of a condition, and how many of its tests are true.
+func (c *combination) closeness(e wql.Expr) (t Truth, trues int) {
+	var terms []wql.Expr
+	switch e := e.(type) {
+	case *wql.And:
+		terms, t = e.Terms, True
+	case *wql.Or:
+		terms = e.Terms
+	case *wql.Not:
+		t, trues = c.closeness(e.Term)
+		return t.not(), trues
+	default:
+		if t = c.truth(e); t == True {
+			trues = 1
+		}
+		return t, trues
 	}
-	for _, t := range c.Terms {
-		n += t.trues()
+	_, and := e.(*wql.And)
+	for _, x := range terms {
+		u, n := c.closeness(x)
+		if trues += n; and {
+			t = t.and(u)
+		} else {
+			t = t.or(u)
+		}
 	}
-	return n
+	return t, trues
 }
 
 // decide marks the tests that make the whole what it is: one false term of an and, one

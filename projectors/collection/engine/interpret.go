@@ -12,6 +12,23 @@ type reading struct {
 	device uint32
 	now    int64
 	member func(*compiled) bool // whether the device is in a collection
+
+	inner map[*wql.Query]bool // what inner queries are for the device of
+	of    uint32
+}
+
+// innerSelects is selects for a query inside of another, which each combination of
+// rows asks again.
+func (r *reading) innerSelects(q *wql.Query) bool {
+	if r.inner == nil || r.of != r.device {
+		r.inner, r.of = map[*wql.Query]bool{}, r.device
+	}
+	is, known := r.inner[q]
+	if !known {
+		is = r.selects(q)
+		r.inner[q] = is
+	}
+	return is
 }
 
 // A seat is one source's part of a combination of rows.
@@ -212,7 +229,7 @@ func (c *combination) inQuery(e *wql.InQuery) Truth {
 		return Unknown
 	}
 	if ofDevice(e.Operand) {
-		return truthOf(c.selects(e.Query) != e.Not)
+		return truthOf(c.innerSelects(e.Query) != e.Not)
 	}
 	s, text := c.p.set(e), e.Operand.Type() == schema.Text
 	if s == nil {

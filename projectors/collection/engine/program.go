@@ -1,7 +1,5 @@
 package engine
 
-import "slices"
-
 // A program computes some collections of a plan, and sets of devices besides. It is
 // made for one set of collections and used for any devices.
 type program struct {
@@ -12,6 +10,7 @@ type program struct {
 	steps   []step
 	outputs []output
 	extra   []int // places of nodes that were asked for besides
+	resting []*worker
 }
 
 // A load fills buffers from a column's or a class's answers to many conditions at
@@ -150,15 +149,4 @@ func (g *program) volatiles(yield func(*condition)) {
 			s.rows.form.conditions(yield)
 		}
 	}
-}
-
-// asksMembers tells whether the program takes members of collections that it does
-// not compute.
-func (g *program) reads() (out []*compiled) {
-	for i := range g.steps {
-		if g.steps[i].kind == nodeMember && !slices.Contains(out, g.steps[i].of) {
-			out = append(out, g.steps[i].of)
-		}
-	}
-	return out
 }
