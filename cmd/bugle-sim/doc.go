@@ -61,6 +61,16 @@
 // processes by itself, or by --processes; --listeners starts listeners that run apart,
 // for one takes 20,000 agents.
 //
+// # Estates and their collections
+//
+// "bugle-sim estate" makes up the inventory of a fleet and collections over it, as
+// files that "bugle devices import" and "bugle collections apply" take (package estate).
+// "bugle-sim collections" evaluates such collections in the engine of the site and, side
+// by side, in PostgreSQL and DuckDB, compares every member, and prints one line of JSON
+// for each phase (package referee):
+//
+//	bugle-sim collections --devices 100000 --collections 1000 --seeds 1,2,3 --changed 1000 --peer postgres,duckdb
+//
 // # Exit
 //
 // 0 if every agent did everything, 1 if anything is missing or failed, 2 if the

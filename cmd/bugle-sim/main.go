@@ -81,7 +81,7 @@ func newCommand(out, log io.Writer) *cobra.Command {
 	}
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	o.addFlags(c.Flags())
-	c.AddCommand(newLoad(out, log), newHand(), newProbe(), peer.ServerCommand())
+	c.AddCommand(newLoad(out, log), newHand(), newProbe(), peer.ServerCommand(), newEstate(), newCollections(out, log))
 	return c
 }
 
