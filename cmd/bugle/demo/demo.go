@@ -123,7 +123,14 @@ func (d *demo) play(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return d.report(ctx, op)
+	if err := d.report(ctx, op); err != nil {
+		return err
+	}
+	if err := d.collect(ctx); err != nil {
+		return err
+	}
+	d.say("\nok: all %d devices ran the scan, the %d that were off included; the collection has its members", d.Agents, off)
+	return nil
 }
 
 // assemble joins and starts the fleet and waits until the site sees all of it.
@@ -202,7 +209,7 @@ func (d *demo) push(ctx context.Context, indicator string) (*console.OperationRe
 	return op, nil
 }
 
-// follow shows an operation until n devices have succeeded.
+// follow shows an operation, if progress is not nil, until n devices have succeeded.
 func (d *demo) follow(ctx context.Context, id string, n int, progress *admin.Progress) (*console.OperationReply, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("%d devices had not succeeded within %s", n, patience))
 	defer cancel()
@@ -215,7 +222,9 @@ func (d *demo) follow(ctx context.Context, id string, n int, progress *admin.Pro
 		for s, count := range op.States {
 			states[s] = int(count)
 		}
-		progress.Update(states)
+		if progress != nil {
+			progress.Update(states)
+		}
 		if states["succeeded"] >= n {
 			return &op, nil
 		}
@@ -238,7 +247,7 @@ func pause(ctx context.Context) error {
 func (d *demo) stay(ctx context.Context, s *site.Site) error {
 	d.say("\nThe site and its agents stay up until Ctrl-C. To go on, in another shell:\n")
 	d.say("  export BUGLE_DATA=%s", d.Data)
-	for _, c := range []string{"devices list", "push discovery.collect --all --yes --watch", "ops list", "journal tail", "views digest"} {
+	for _, c := range []string{"devices list", "push discovery.collect --all --yes --watch", "ops list", "collections explain 'Odd ones' demo-03", "journal tail", "views digest"} {
 		d.say("  bugle %s", c)
 	}
 	d.say("\nThe console's API is at https://%s/api/openapi.json", s.Addresses().Console)

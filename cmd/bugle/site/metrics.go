@@ -13,7 +13,7 @@ import (
 // collectors are the site's own figures, and those of its process; the console adds
 // its own. No label is per device.
 func (s *Site) collectors() []prometheus.Collector {
-	all := []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})}
+	all := []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), evaluation{s.evaluator}}
 	gauge := func(name, help string, read func() float64) {
 		all = append(all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "bugle", Name: name, Help: help}, read))
 	}
