@@ -65,6 +65,7 @@ type TokenRequest struct {
 	TTLSeconds int64  `json:"ttlSeconds,omitempty" minimum:"0" maximum:"31536000" doc:"how long the token is good for; default 3600"`
 	Uses       uint32 `json:"uses,omitempty" minimum:"0" maximum:"1000000" doc:"how many devices may join with it; default 1"`
 
+	Device   string   `json:"device,omitempty" maxLength:"256" doc:"number, id or name of an imported record without an agent: who joins with the token becomes it, instead of a new one"`
 	Listener string   `json:"listener,omitempty" pattern:"^[A-Z0-9]{3,16}$" doc:"name of the one listener that may join with it, instead of devices"`
 	Scope    []string `json:"scope,omitempty" maxItems:"100000" doc:"devices that this listener may speak for, by number, id or name; without it all"`
 }
@@ -74,6 +75,7 @@ type TokenReply struct {
 	Token    string    `json:"token" doc:"what a device shows when it joins; it is not kept and cannot be shown again"`
 	ID       string    `json:"id"`
 	Uses     uint32    `json:"uses"`
+	Device   uint32    `json:"device,omitempty" doc:"the imported record that who joins with it becomes"`
 	Listener string    `json:"listener,omitempty" doc:"the listener that may join with it; without it devices"`
 	Expires  time.Time `json:"expires"`
 	Event    uint64    `json:"event"`

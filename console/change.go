@@ -41,7 +41,11 @@ func (c *Console) changeOf(ctx context.Context, e *event.Event) *Change {
 	case *event.WindowChanged:
 		return windowChange(p)
 	case *event.TokenCreated:
-		return &Change{Of: "token " + p.Token, After: map[string]any{"uses": p.Uses, "expires": p.Expires}}
+		after := map[string]any{"uses": p.Uses, "expires": p.Expires}
+		if p.Device != 0 {
+			after["device"] = p.Device
+		}
+		return &Change{Of: "token " + p.Token, After: after}
 	case *event.TokenRevoked:
 		return &Change{Of: "token " + p.Token, After: map[string]any{"revoked": true}, Note: "No view holds tokens: what it was before is in the event token.created and in those of the devices that joined with it."}
 	case *event.ViewRebuilt:

@@ -13,7 +13,7 @@ type MessageInfo struct {
 }
 
 // catalogue is every status message of every component, by number: 1 to 999 the
-// inbox, 1000 the journal, 1100 the views, 1200 the site's clock, 1300 the evaluator
+// inbox, 1000 the journal, 1100 the views, 1200 the site's clock and the devices that join, 1300 the evaluator
 // of collections, 1400 the logs that agents send, 3000 the listeners, 3100 those of
 // them that run apart.
 var catalogue = []MessageInfo{
@@ -45,6 +45,8 @@ var catalogue = []MessageInfo{
 
 	message(MessageFlapping, "clock", event.Warning, "A device comes and goes: it changed ten times within ten minutes. Said once an hour.",
 		"'bugle devices history DEVICE' shows reasons and listeners. Often it is a bad link, a firewall that cuts idle connections (set a shorter keepAliveSeconds), or two machines with one identity (reason replaced: a cloned disk)."),
+	message(1202, "authority", event.Warning, "A device has joined as a new record, though one of its name was imported and has no agent: its token did not name that. Said at most a hundred times an hour.",
+		"If they are the same machine, remove one of the two. To keep the imported one, remove the new one, make a token with 'bugle token create --device NUMBER', and let the agent join with that and an empty folder."),
 
 	message(1301, "evaluator", event.Warning, "An evaluation of collections took longer than it is until the next one. Said once an hour for each queue.",
 		"'bugle collections stats --sort length' shows what takes long. Give full evaluations other times or longer intervals, or the site more processors."),

@@ -84,11 +84,14 @@ func setJSON(raw []byte) any {
 	return numbersJSON(b)
 }
 
-func numbersJSON(b *roaring.Bitmap) map[string]any {
+func numbersJSON(b *roaring.Bitmap) map[string]any { return firstNumbers(b, maxShown) }
+
+// firstNumbers shows a set with at most so many of its numbers.
+func firstNumbers(b *roaring.Bitmap, most int) map[string]any {
 	out := map[string]any{"count": b.GetCardinality()}
-	first := make([]uint32, 0, min(b.GetCardinality(), maxShown))
+	first := make([]uint32, 0, min(b.GetCardinality(), uint64(most)))
 	for n := range roaring.Values(b) {
-		if len(first) == maxShown {
+		if len(first) == most {
 			out["cut"] = true
 			break
 		}
@@ -98,14 +101,23 @@ func numbersJSON(b *roaring.Bitmap) map[string]any {
 	return out
 }
 
-// resultsJSON shows what became of collections.
+// maxShownMembers is how many device numbers of all results of an event are shown.
+const maxShownMembers = 10 * maxShown
+
+// resultsJSON shows what became of collections. An event may be about thousands, so
+// their numbers share a bound.
 func resultsJSON(results []event.CollectionResult) any {
-	shown := make([]any, 0, len(results))
+	shown, room := make([]any, 0, len(results)), maxShownMembers
 	for i := range results {
 		fields := object(reflect.ValueOf(results[i]))
-		for name, raw := range map[string][]byte{"added": results[i].Added, "removed": results[i].Removed} {
-			if set, err := event.ParseSet(raw); err == nil {
-				fields[name] = numbersJSON(set)
+		for _, of := range []struct {
+			name string
+			raw  []byte
+		}{{"added", results[i].Added}, {"removed", results[i].Removed}} {
+			if set, err := event.ParseSet(of.raw); err == nil {
+				most := min(room, maxShown)
+				fields[of.name] = firstNumbers(set, most)
+				room -= min(most, int(set.GetCardinality()))
 			}
 		}
 		shown = append(shown, fields)

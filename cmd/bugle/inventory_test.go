@@ -94,6 +94,50 @@ func TestInventory(t *testing.T) {
 	w.site.stop()
 }
 
+// TestBecome is an agent that becomes an imported record, for its token names it, and
+// one that has the name of another and does not.
+func TestBecome(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	file := filepath.Join(w.dir, "pcs.csv")
+	if err := os.WriteFile(file, []byte("name,SMS_G_System_COMPUTER_SYSTEM.Model\npc1,PowerEdge\npc2,ThinkPad\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.text("devices", "import", file)
+	w.until("the import is there", func() bool { return len(w.devices()) == 2 })
+	before := w.devices()[0]
+
+	w.agent("pc2")
+	w.token = strings.TrimSpace(w.text("token", "create", "--device", "pc1", "--quiet"))
+	w.agent("pc1")
+	w.until("both agents are online", func() bool { return w.online() == 2 })
+	var pushed struct{ Targets int }
+	if w.object(&pushed, "push", "inventory.hardware", "--device", "pc1", "--watch"); pushed.Targets != 1 {
+		t.Errorf("the push has %d targets", pushed.Targets)
+	}
+	var pc1 inventoried
+	w.until("the inventory is there", func() bool {
+		w.object(&pc1, "devices", "show", "pc1")
+		return pc1.value("SMS_G_System_WORKSTATION_STATUS", "LastHardwareScan") != nil
+	})
+	if pc1.Number != 1 || pc1.Reason != "signed-in" || pc1.Imported == nil || pc1.value("SMS_R_System", "Client") != 1.0 {
+		t.Errorf("device is %+v", pc1)
+	}
+	all := w.devices()
+	if len(all) != 3 || all[0].ID != before.ID || all[1].Reason != "no-agent" || all[2].Name != "pc2" || !all[2].Online {
+		t.Errorf("devices are %+v", all)
+	}
+	w.until("a message tells of the twin", func() bool {
+		said := w.text("status", "messages", "-o", "jsonl")
+		return strings.Contains(said, "device 3 joined as pc2, a new record; imported under that name, without an agent: 2") && !strings.Contains(said, "joined as pc1")
+	})
+	if _, code, stderr := w.try("token", "create", "--device", "pc1"); code == 0 || !strings.Contains(stderr, "An agent has joined for device 1") {
+		t.Errorf("a second token for it: exit %d, %s", code, stderr)
+	}
+	rebuildAll(t, w)
+	w.site.stop()
+}
+
 // sent pushes an inventory and returns how many facts became of it.
 func (w *world) sent(kind string) (facts int) {
 	w.t.Helper()

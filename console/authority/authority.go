@@ -26,6 +26,7 @@ type Authority struct {
 	keys     *keys
 	now      func() time.Time
 	validity time.Duration
+	newcomer func(*event.DeviceJoined)
 
 	results  resultKeys
 	policies policyCache
@@ -86,6 +87,7 @@ type token struct {
 	revoked  uint64 // the event, or 0
 	listener string // that may join with it; empty: devices
 	scope    []byte // of that listener, a roaring bitmap; empty for all devices
+	device   uint32 // the imported record that who joins with it becomes, or 0
 }
 
 // An Option changes how an [Authority] works.
@@ -97,6 +99,12 @@ func WithClock(now func() time.Time) Option { return func(a *Authority) { a.now 
 // WithValidity sets how long certificates of devices are good.
 func WithValidity(d time.Duration) Option { return func(a *Authority) { a.validity = d } }
 
+// WithNewcomers sets what is called with each device that has joined as a new record,
+// once, after it is durable and before the device has its answer.
+func WithNewcomers(newcomer func(*event.DeviceJoined)) Option {
+	return func(a *Authority) { a.newcomer = newcomer }
+}
+
 // Open makes the keys of the site in dir, or loads them. The site's code has 3 to
 // 16 of A-Z and 0-9.
 func Open(dir, site string, options ...Option) (*Authority, error) {
@@ -104,7 +112,7 @@ func Open(dir, site string, options ...Option) (*Authority, error) {
 		return nil, fmt.Errorf("open authority: site code %q: it has 3 to 16 of A-Z and 0-9", site)
 	}
 	a := &Authority{
-		site: site, now: time.Now, validity: Validity, devices: make([]device, 1),
+		site: site, now: time.Now, validity: Validity, newcomer: func(*event.DeviceJoined) {}, devices: make([]device, 1),
 		joined: map[joinKey]uint32{}, tokens: map[string]*token{}, listeners: map[string]*listener{},
 	}
 	for _, o := range options {
@@ -193,7 +201,7 @@ func (a *Authority) Apply(e *event.Event) {
 	case *event.DeviceRemoved:
 		a.recount(p.Device, func() { a.applyRemoved(p.Device, e.Number) })
 	case *event.TokenCreated:
-		a.tokens[p.Token] = &token{hash: p.Hash, uses: p.Uses, created: e.Accepted, expires: p.Expires, listener: p.Listener, scope: p.Scope}
+		a.tokens[p.Token] = &token{hash: p.Hash, uses: p.Uses, created: e.Accepted, expires: p.Expires, listener: p.Listener, scope: p.Scope, device: p.Device}
 	case *event.TokenRevoked:
 		if t := a.tokens[p.Token]; t != nil && t.revoked == 0 {
 			t.revoked = e.Number

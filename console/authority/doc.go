@@ -68,7 +68,10 @@
 //
 // A record that an administrator imports ([Authority.Import]) gets the next number in
 // the guard of its append, like a device that joins. No agent has joined for it, so it
-// has no certificate, is not among [Authority.Devices], and cannot be blocked.
+// has no certificate, is not among [Authority.Devices], and cannot be blocked. Who joins
+// with a token that names it ([Authority.CreateDeviceToken]) becomes that record, once,
+// with its number and its id. All others become new ones, whatever their names
+// ([WithNewcomers]).
 //
 // A device that is removed ([Authority.Remove]) is shut out like one that is blocked,
 // for ever: it is among [Authority.Blocked], its certificates are not renewed, and its

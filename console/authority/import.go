@@ -47,6 +47,28 @@ func (a *Authority) recorded(number uint32) bool {
 	return number != 0 && uint64(number) < uint64(len(a.devices)) && !a.devices[number].nobody() && a.devices[number].removed == 0
 }
 
+// notToBecome says why no agent can join for a record, and nothing if one can: it was
+// imported, and no agent has joined for it; the caller holds mu.
+func (a *Authority) notToBecome(number uint32) string {
+	switch {
+	case a.recorded(number) && a.device(number) == nil:
+		return ""
+	case a.recorded(number):
+		return fmt.Sprintf("An agent has joined for device %d", number)
+	case number != 0 && uint64(number) < uint64(len(a.devices)) && a.devices[number].removed != 0:
+		return fmt.Sprintf("Device %d was removed", number)
+	}
+	return fmt.Sprintf("There is no device %d", number)
+}
+
+// CanBecome tells whether an agent can still join for a record: it was imported, was
+// not removed, and has no agent.
+func (a *Authority) CanBecome(device uint32) bool {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.notToBecome(device) == ""
+}
+
 // applyImported takes new records over; the caller holds mu.
 func (a *Authority) applyImported(p *event.DevicesImported) {
 	for i := range p.Devices {

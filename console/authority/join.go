@@ -19,10 +19,10 @@ import (
 	"github.com/bugle-fleet/bugle/listener/wire/task"
 )
 
-// Join lets a device in: it becomes durable with the next number, and gets its
-// certificate. address is where it asked from, without port. What is refused is
-// a [*Refusal]; any other error means that the site could not tell, and the
-// device tries again.
+// Join lets a device in: it becomes durable with the next number, or as the imported
+// record that the token names, and gets its certificate. address is where it asked
+// from, without port. What is refused is a [*Refusal]; any other error means that
+// the site could not tell, and the device tries again.
 func (a *Authority) Join(ctx context.Context, r wire.JoinRequest, address string) (wire.JoinReply, error) {
 	t, public, err := checkJoin(r)
 	if err != nil {
@@ -92,20 +92,39 @@ func (a *Authority) admit(ctx context.Context, t wire.Token, r wire.JoinRequest,
 		Expires: now.Add(a.validity).Truncate(time.Second), OS: r.OS, Arch: r.Arch, Agent: r.Agent,
 	}
 	e := &event.Event{Observed: now, Actor: event.Actor{Issuer: "token", Subject: t.ID, Address: address}, Payload: p}
+	var named bool
 	guard := func() error {
 		if err := a.admissible(t, public); err != nil {
 			return err
 		}
-		p.Device = a.nextDevice()
-		if p.Device > task.MaxDevice {
-			return refuseJoin(http.StatusForbidden, "The site has given all its %d device numbers.", task.MaxDevice)
-		}
-		return nil
+		var err error
+		named, err = a.place(p)
+		return err
 	}
 	if err := j.AppendIf(ctx, guard, e); err != nil {
 		return repeated(err)
 	}
+	if !named {
+		a.newcomer(p)
+	}
 	return p.Device, nil
+}
+
+// place gives who joins its number: that of the imported record that the token names,
+// whose id it keeps, or the next one.
+func (a *Authority) place(p *event.DeviceJoined) (named bool, err error) {
+	next := a.nextDevice()
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	if record := a.tokens[p.Token].device; record != 0 {
+		p.Device, p.ID = record, a.devices[record].id
+		return true, nil
+	}
+	if next > task.MaxDevice {
+		return false, refuseJoin(http.StatusForbidden, "The site has given all its %d device numbers.", task.MaxDevice)
+	}
+	p.Device = next
+	return false, nil
 }
 
 // alreadyJoined is the error of a guard that found the join in the journal.
@@ -140,7 +159,7 @@ func (a *Authority) admissible(t wire.Token, public []byte) error {
 	}
 	number, ok := a.joined[joinKeyOf(t.ID, public)]
 	if !ok {
-		return known.usable(a.now())
+		return a.joinable(known)
 	}
 	d := a.device(number)
 	switch {
@@ -154,6 +173,17 @@ func (a *Authority) admissible(t wire.Token, public []byte) error {
 		return refuseJoin(http.StatusForbidden, "The certificate that came of this join has expired; join with a new token.")
 	}
 	return alreadyJoined(number)
+}
+
+// joinable says why no new device can join with t, or nil; the caller holds mu.
+func (a *Authority) joinable(t *token) error {
+	if err := t.usable(a.now()); err != nil || t.device == 0 {
+		return err
+	}
+	if why := a.notToBecome(t.device); why != "" {
+		return refuseJoin(http.StatusForbidden, "%s, for whose record the token was made; ask for another one.", why)
+	}
+	return nil
 }
 
 func (a *Authority) nextDevice() uint32 {

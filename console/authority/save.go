@@ -23,7 +23,7 @@ import (
 //	           neither, or not the second
 //	joins      device, token and key as their hash; by device, then hash
 //	tokens     id, hash, uses, used, created, expires, event that revoked it,
-//	           listener, scope; by id
+//	           listener, scope, then the record that it names, if it does; by id
 //	listeners  name, newest epoch, event that revoked it, token, TCP addresses,
 //	           HTTPS addresses, newest certificate, the one before, then epoch, key
 //	           and scope; by name, by epoch
@@ -33,7 +33,7 @@ import (
 // event, empty if there is none. Keys and certificates of the site are not in it:
 // they are in files of their own.
 //
-// Version 2 had no removed devices, and is read. Version 1 had no renewals, no rings,
+// Version 2 had no removed devices and no tokens that name one, and is read. Version 1 had no renewals, no rings,
 // and less of tokens and listeners; it is not read. A program of the time of either
 // knew nothing of the events that say what is new since, and what it saved while
 // they were in the journal already would be short of them: what has another name
@@ -207,7 +207,11 @@ func (d *device) restore(r *bounded.Reader) {
 }
 
 func (t *token) save(w *bounded.Writer, id string) {
-	w.Array(9)
+	fields := 9
+	if t.device != 0 {
+		fields = 10
+	}
+	w.Array(fields)
 	w.Exact(id, maxField)
 	w.Raw(t.hash[:])
 	w.Uint(uint64(t.uses))
@@ -217,6 +221,9 @@ func (t *token) save(w *bounded.Writer, id string) {
 	w.Uint(t.revoked)
 	w.Exact(t.listener, maxField)
 	w.Bytes(t.scope, maxField)
+	if t.device != 0 {
+		w.Uint(uint64(t.device))
+	}
 }
 
 func (l *listener) save(w *bounded.Writer, name string) {
@@ -327,7 +334,7 @@ func restoreTokens(r *bounded.Reader, tokens map[string]*token) {
 	r.Array(maxSaved)
 	for r.More() {
 		t := new(token)
-		r.Array(9)
+		r.Array(10)
 		id := r.String(maxField)
 		r.Raw(t.hash[:])
 		t.uses = r.Uint32()
@@ -337,6 +344,9 @@ func restoreTokens(r *bounded.Reader, tokens map[string]*token) {
 		t.revoked = r.Uint64()
 		t.listener = r.String(maxField)
 		t.scope = r.Bytes(maxField)
+		if r.More() {
+			t.device = r.Uint32()
+		}
 		r.End()
 		if len(tokens) > 0 && id <= last {
 			r.Fail("tokens are not in order")

@@ -90,7 +90,7 @@ func drawEvent(t *rapid.T, number uint64) *event.Event {
 		e.Payload = &event.DeviceUnblocked{Device: device}
 	case 3:
 		e.Payload = &event.TokenCreated{Token: tokens.Draw(t, "token"), Hash: [32]byte{byte(number)}, Uses: rapid.Uint32Range(0, 3).Draw(t, "uses"), Expires: later.Draw(t, "expires"),
-			Listener: rapid.SampledFrom([]string{"", "BGL"}).Draw(t, "for"), Scope: scopes.Draw(t, "scope")}
+			Listener: rapid.SampledFrom([]string{"", "BGL"}).Draw(t, "for"), Scope: scopes.Draw(t, "scope"), Device: rapid.SampledFrom([]uint32{0, 3, 1 << 31}).Draw(t, "become")}
 	case 4:
 		e.Payload = &event.TokenRevoked{Token: tokens.Draw(t, "token")}
 	case 5:
@@ -208,10 +208,10 @@ func TestSaveGolden(t *testing.T) {
 		&event.DeviceRemoved{Device: 7}, &event.DeviceRemoved{Device: 1}, &event.DeviceRemoved{Device: 9}} {
 		a.Apply(&event.Event{Number: uint64(120 + i), Payload: p})
 	}
-	want, err := os.ReadFile(filepath.Join("testdata", "authority.v3.hex"))
-	if got := hex.EncodeToString(savedBy(t, a)) + "\n"; err != nil || got != string(want) {
-		t.Errorf("saved\n%s, want\n%s, %v", got, want, err)
-	}
+	spelled(t, a, "authority.v3.hex")
+	a.Apply(&event.Event{Number: 130, Accepted: time.Unix(1_700_000_700, 0).UTC(),
+		Payload: &event.TokenCreated{Token: "2222222222222222", Uses: 1, Expires: time.Unix(1_800_000_000, 0).UTC(), Device: 6}})
+	spelled(t, a, "authority.v3-device.hex")
 	older, err := os.ReadFile(filepath.Join("testdata", "authority.v1.hex"))
 	if err != nil {
 		t.Fatal(err)
@@ -222,6 +222,15 @@ func TestSaveGolden(t *testing.T) {
 	}
 	if err := newFold().Restore(b); !errors.Is(err, bounded.ErrMalformed) {
 		t.Errorf("version 1: %v", err)
+	}
+}
+
+// spelled compares what an authority saves with a file.
+func spelled(t *testing.T, a *Authority, name string) {
+	t.Helper()
+	want, err := os.ReadFile(filepath.Join("testdata", name))
+	if got := hex.EncodeToString(savedBy(t, a)) + "\n"; err != nil || got != string(want) {
+		t.Errorf("saved\n%s, want\n%s, %v", got, want, err)
 	}
 }
 

@@ -34,6 +34,17 @@ func (a *Authority) CreateToken(ctx context.Context, actor event.Actor, uses uin
 	return a.createToken(ctx, actor, &event.TokenCreated{Uses: uses}, ttl, func() error { return nil })
 }
 
+// CreateDeviceToken makes a token with which one device may join within ttl, and
+// becomes the imported record of that number.
+func (a *Authority) CreateDeviceToken(ctx context.Context, actor event.Actor, device uint32, ttl time.Duration) (wire.Token, uint64, error) {
+	return a.createToken(ctx, actor, &event.TokenCreated{Uses: 1, Device: device}, ttl, func() error {
+		if why := a.notToBecome(device); why != "" {
+			return refuse(http.StatusConflict, titleToken, "%s; the token has to name an imported record that has no agent.", why)
+		}
+		return nil
+	})
+}
+
 // CreateListenerToken makes a token with which the listener of that name may join
 // once within ttl, and speak for the devices of scope; nil means all.
 func (a *Authority) CreateListenerToken(ctx context.Context, actor event.Actor, name string, scope *roaring.Bitmap, ttl time.Duration) (wire.Token, uint64, error) {
@@ -109,6 +120,7 @@ func (a *Authority) RevokeToken(ctx context.Context, actor event.Actor, id strin
 type TokenState struct {
 	ID       string
 	Listener string // that may join with it; empty: devices
+	Device   uint32 // the imported record that who joins with it becomes, or 0
 	Uses     uint32 // how many may join with it
 	Used     uint32 // how many did
 	Created  time.Time
@@ -128,7 +140,7 @@ func (a *Authority) Token(id string) (TokenState, bool) {
 }
 
 func (t *token) state(id string) TokenState {
-	return TokenState{id, t.listener, t.uses, t.used, t.created, t.expires, t.revoked != 0}
+	return TokenState{id, t.listener, t.device, t.uses, t.used, t.created, t.expires, t.revoked != 0}
 }
 
 // Tokens returns what is known of all tokens, the newest first.

@@ -142,24 +142,29 @@ type TokenCreated struct {
 	// will speak for (a roaring bitmap, empty for all). Empty: it is for devices.
 	Listener string
 	Scope    []byte
+
+	// Since version 3: the imported record that the device that joins becomes. 0: it
+	// is a new one.
+	Device uint32
 }
 
 // Kind returns token.created.
 func (*TokenCreated) Kind() Kind { return KindTokenCreated }
 
 func (p *TokenCreated) encode(w *bounded.Writer) {
-	w.Array(7)
-	w.Uint(2)
+	w.Array(8)
+	w.Uint(3)
 	w.Exact(p.Token, MaxName)
 	w.Raw(p.Hash[:])
 	w.Uint(uint64(p.Uses))
 	w.Int(nanos(p.Expires))
 	w.Exact(p.Listener, 16)
 	w.Bytes(p.Scope, MaxBitmap)
+	w.Uint(uint64(p.Device))
 }
 
 func (p *TokenCreated) decode(r *bounded.Reader) {
-	version := r.Version(2)
+	version := r.Version(3)
 	p.Token = r.String(MaxName)
 	r.Raw(p.Hash[:])
 	p.Uses = r.Uint32()
@@ -167,6 +172,9 @@ func (p *TokenCreated) decode(r *bounded.Reader) {
 	if version >= 2 {
 		p.Listener = r.String(16)
 		p.Scope = r.Bytes(MaxBitmap)
+	}
+	if version >= 3 {
+		p.Device = r.Uint32()
 	}
 	r.End()
 }

@@ -53,7 +53,7 @@ var samples = []event.Payload{
 	&event.CollectionsEvaluated{Cycle: 7, Part: 1, Of: 2, Queue: event.IncrementalQueue, Cause: event.ByDevices, By: 90, Basis: 91, Started: at(5), Clock: at(4),
 		Took: 12 * time.Millisecond, Devices: 3, Count: 40, Results: []event.CollectionResult{{ID: "P0100001", Took: 80 * time.Microsecond, Members: 9,
 			Added: []byte{0, 1, 2}, Removed: []byte{0, 7}, Computed: 2, Reused: 5}}},
-	&event.TokenCreated{Token: "0011223344556677", Hash: fill32(0x10), Uses: 25, Expires: at(3600), Listener: "BGL01", Scope: []byte{0x3a, 0x30}},
+	&event.TokenCreated{Token: "0011223344556677", Hash: fill32(0x10), Uses: 25, Expires: at(3600), Listener: "BGL01", Scope: []byte{0x3a, 0x30}, Device: 70_002},
 	&event.TokenRevoked{Token: "0011223344556677"},
 	&event.ListenerGranted{Listener: "BGL01", Epoch: 3, PublicKey: []byte{1, 2, 3, 4}, Token: "0011223344556677",
 		TCP: []string{"bgl01.example:10123"}, HTTPS: []string{"bgl01.example:10443", "192.0.2.1:10443"}, Scope: []byte{0x3a, 0x30}},
@@ -129,6 +129,7 @@ var samples1 = []event.Payload{
 
 // samples2 is what version 2 of the kinds was that have a later one.
 var samples2 = []event.Payload{
+	&event.TokenCreated{Token: "0011223344556677", Hash: fill32(0x10), Uses: 25, Expires: at(3600), Listener: "BGL01", Scope: []byte{0x3a, 0x30}},
 	&event.OperationRequested{Task: task.Signed("signed task"), Targets: []byte{0x3a, 0x30}, Count: 2, Online: 1, Offline: []byte{0x3a}, Target: "all",
 		Reason: "monthly", RetryOf: earlier, Priority: 1, Durable: true,
 		Pacing: event.Pacing{Waves: []uint32{5, 100}, Spread: 2 * time.Minute, Rate: 500, StopOnFailure: 10}},

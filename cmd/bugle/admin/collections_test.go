@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bugle-fleet/bugle/agent/window"
 	"github.com/bugle-fleet/bugle/console"
 	"github.com/bugle-fleet/bugle/console/definitions"
 )
@@ -255,12 +256,41 @@ func TestWatchEvaluation(t *testing.T) {
 	late.Evaluated = &console.EvaluationRun{Queue: "single", Cause: "request", By: 60, Event: 61, Done: at("10:01:00"), TookMS: 3, Members: 9, Added: 7}
 	s := newFakeSite(t, map[string]http.HandlerFunc{
 		"POST " + console.PathCollectionsEvaluate: answer(console.EvaluateReply{Collections: []console.CollectionRef{{ID: "P0100001", Name: "Laptops"}}, Event: 60}),
-		"GET " + console.PathCollections: inOrder(answer(console.CollectionList{Items: []console.CollectionInfo{laptopsInfo}}), answer(console.CollectionList{}),
+		"GET " + console.PathCollections: inOrder(answer(console.CollectionList{Items: []console.CollectionInfo{laptopsInfo}}), answer(console.CollectionList{Items: []console.CollectionInfo{rootInfo, laptopsInfo}}),
 			answer(console.CollectionList{Items: []console.CollectionInfo{rootInfo, late}})),
 	})
 	r := run{}.on(s, "collections", "evaluate", "Laptops", "--watch", "-o", "csv")
 	if calls := s.called(); r.code != 0 || len(calls) != 4 || !strings.HasSuffix(r.stdout, "P0100001,Laptops,2,7,0,3,single,61\n") {
 		t.Errorf("%s after %q", r.text(s), calls)
+	}
+}
+
+// Watching ends when a collection is deleted, and says so without what a name may do
+// to a terminal.
+func TestWatchEvaluationOfADeletedCollection(t *testing.T) {
+	s := newFakeSite(t, map[string]http.HandlerFunc{
+		"POST " + console.PathCollectionsEvaluate: answer(console.EvaluateReply{Collections: []console.CollectionRef{{ID: "P0100001", Name: "Lap\u009b2Jtops"}}, Event: 60}),
+		"GET " + console.PathCollections:          inOrder(answer(console.CollectionList{Items: []console.CollectionInfo{laptopsInfo}}), answer(console.CollectionList{Items: []console.CollectionInfo{rootInfo}})),
+	})
+	r := run{}.on(s, "collections", "evaluate", "Laptops", "--watch")
+	if r.code != 1 || r.err == nil || !strings.Contains(r.err.Error(), "no collection Lap?2Jtops any more") {
+		t.Errorf("%s", r.text(s))
+	}
+}
+
+// What the help of apply shows can be applied.
+func TestExampleOfApplyIsADocument(t *testing.T) {
+	_, text, _ := strings.Cut(applyLong, "nothing. What is as it should be")
+	_, text, _ = strings.Cut(text, "\n\n")
+	text, _, _ = strings.Cut(text, "\n\n")
+	doc, _, err := definitions.Parse([]byte(text))
+	if err != nil || len(doc.Collections) != 2 || len(doc.Classes) != 1 {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	for _, raw := range *doc.Collections[0].Windows {
+		if _, err := window.Parse([]byte("[" + string(raw) + "]")); err != nil {
+			t.Errorf("%v in %s", err, raw)
+		}
 	}
 }
 

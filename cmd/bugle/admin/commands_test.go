@@ -46,6 +46,7 @@ func site(t *testing.T) *fakeSite {
 		"GET " + console.PathMessages:   answer(console.MessagePage{Items: []console.Message{{Event: 45, At: at("10:00:00"), Component: "agent", Message: 2001, Severity: "warning", Device: 2, Text: "clock was set back"}, {Event: 1, At: at("09:00:00"), Component: "listener", Message: 1001, Severity: "info", Text: "started"}}, Event: 50}),
 		"GET " + console.PathPolicy:     answer(console.PolicyReply{Policy: policyBefore, ETag: "e7a9", Event: 30, Version: 6}),
 		"GET " + console.PathTokens: answer(console.TokenList{Items: []console.TokenEntry{{ID: "4f1d", Uses: 25, Used: 3, Created: at("09:00:00"), Expires: at("12:00:00"), Usable: true},
+			{ID: "5a2e", Device: 7, Uses: 1, Created: at("08:30:00"), Expires: at("12:00:00"), Usable: true},
 			{ID: "77aa", Listener: "BGL01", Uses: 1, Created: at("08:00:00"), Expires: at("08:30:00"), Revoked: true}}}),
 		"GET " + console.PathDeviceHistory: answer(console.DeviceHistory{Device: 1, Name: "pc-0001", Items: deviceShown.Changes, Event: 20}),
 		"GET " + console.PathKeys: answer(console.KeyList{Ring: 2, Since: ptr(at("09:00:00")), OldCA: 3, Devices: []console.RingCount{{Ring: 1, Devices: 2}, {Ring: 2, Devices: 23}},
@@ -161,6 +162,7 @@ func TestCallsThatCommandsMake(t *testing.T) {
 	var all strings.Builder
 	for _, args := range []string{
 		"token create --uses 25 --ttl 2h",
+		"token create --device pc-0042",
 		"token revoke ../x",
 		"devices list --online --name pc --limit 2",
 		"devices list --offline",

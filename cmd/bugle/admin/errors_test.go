@@ -164,6 +164,8 @@ var wrongCalls = []string{
 	"listeners revoke",
 	"token create --scope 1",
 	"token create --listener BGL01 --uses 2",
+	"token create --device 7 --uses 2",
+	"token create --device 7 --listener BGL01",
 	"token list x",
 	"devices history",
 	"devices history 1 --at x",

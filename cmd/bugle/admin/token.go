@@ -25,7 +25,7 @@ what becomes of the token does not matter to it.`,
 func tokenCreate(o *Options) *cobra.Command {
 	var ttl time.Duration
 	var uses uint32
-	var listener string
+	var device, listener string
 	var scope []string
 	c := &cobra.Command{
 		Use:   "create",
@@ -36,10 +36,14 @@ The token is shown this once: the site keeps only what it needs to check it. It 
 names the site's CA, so that a device knows the site before it shows the token. With
 --quiet only the token is printed.
 
+With --device the token is for one machine, whose inventory was imported and that has no
+agent yet: its agent becomes that record, with its number, instead of a new one.
+
 With --listener the token is for one listener that runs apart, under that name; --scope
 names the devices that it may speak for, else it may for all. Who joins again with a new
 token for the same name, on a new machine, takes the place of the one before.`,
 		Example: `  bugle token create --uses 25 --ttl 2h
+  bugle token create --device PC-0042
   bugle token create --listener BGL01 --quiet > listener.token
   bugle token create --quiet > join.token
   bugle-agent join --site HOST:PORT --token-file join.token`,
@@ -49,13 +53,10 @@ token for the same name, on a new machine, takes the place of the one before.`,
 				return usage("--ttl must be at least 1s and --uses at least 1")
 			}
 			var reply console.TokenReply
-			if listener == "" && len(scope) > 0 {
-				return usage("--scope is the scope of a listener: name it with --listener")
+			r := console.TokenRequest{TTLSeconds: int64(ttl / time.Second), Uses: uses, Device: device, Listener: listener, Scope: scope}
+			if err := contradiction(&r); err != nil {
+				return err
 			}
-			if listener != "" && uses > 1 {
-				return usage("--uses: a token for a listener is good for one use")
-			}
-			r := console.TokenRequest{TTLSeconds: int64(ttl / time.Second), Uses: uses, Listener: listener, Scope: scope}
 			if err := s.client.post(s.ctx, console.PathTokens, r, &reply); err != nil {
 				return err
 			}
@@ -65,7 +66,7 @@ token for the same name, on a new machine, takes the place of the one before.`,
 			}
 			s.out.object(reply, []field{
 				{"Token", "token", reply.Token}, {"ID", "id", reply.ID}, {"Uses", "uses", reply.Uses},
-				{"Listener", "listener", reply.Listener}, {"Expires", "expires", reply.Expires}, {"Event", "event", reply.Event},
+				{"Device", "device", deviceOrNone(reply.Device)}, {"Listener", "listener", reply.Listener}, {"Expires", "expires", reply.Expires}, {"Event", "event", reply.Event},
 			})
 			s.note("The token is not shown again. Revoke it with: bugle token revoke %s", reply.ID)
 			return nil
@@ -73,13 +74,39 @@ token for the same name, on a new machine, takes the place of the one before.`,
 	}
 	c.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long the token is good for")
 	c.Flags().Uint32Var(&uses, "uses", 1, "how many devices may join with it")
+	c.Flags().StringVar(&device, "device", "", "the imported record that the device becomes, by number, id or name")
+	c.RegisterFlagCompletionFunc("device", o.complete(deviceNames))
 	c.Flags().StringVar(&listener, "listener", "", "the name of the listener that the token is for, 3 to 16 of A-Z and 0-9")
 	c.Flags().StringSliceVar(&scope, "scope", nil, "a device that this listener may speak for, by number, id or name; may be repeated")
 	return c
 }
 
+// contradiction says what two flags of the command cannot say together.
+func contradiction(r *console.TokenRequest) error {
+	switch {
+	case r.Listener == "" && len(r.Scope) > 0:
+		return usage("--scope is the scope of a listener: name it with --listener")
+	case r.Listener != "" && r.Device != "":
+		return usage("give --device or --listener, not both")
+	case r.Listener != "" && r.Uses > 1:
+		return usage("--uses: a token for a listener is good for one use")
+	case r.Device != "" && r.Uses > 1:
+		return usage("--uses: a token that names a device is good for one use")
+	}
+	return nil
+}
+
+// deviceOrNone is a device's number, or nothing for none.
+func deviceOrNone(device uint32) any {
+	if device == 0 {
+		return ""
+	}
+	return device
+}
+
 var tokenColumns = []column[console.TokenEntry]{
 	{"id", false, func(t console.TokenEntry) any { return t.ID }},
+	{"device", false, func(t console.TokenEntry) any { return deviceOrNone(t.Device) }},
 	{"listener", false, func(t console.TokenEntry) any { return t.Listener }},
 	{"used", false, func(t console.TokenEntry) any { return t.Used }},
 	{"uses", false, func(t console.TokenEntry) any { return t.Uses }},

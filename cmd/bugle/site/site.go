@@ -64,6 +64,7 @@ type Site struct {
 	tree      *tree.Tree
 	upkeep    *upkeep.Upkeep
 	notices   *notices
+	twins     twins
 	views     *projectors.Views
 	readers   readers
 	evaluator *evaluator.Evaluator
@@ -147,7 +148,7 @@ func (s *Site) inUse(err error) error {
 
 // openHistory opens the keys and the journal, and so takes the folder.
 func (s *Site) openHistory(ctx context.Context) (err error) {
-	if s.authority, err = authority.Open(filepath.Join(s.cfg.Data, "keys"), s.cfg.Code, authority.WithValidity(s.cfg.CertValidity)); err != nil {
+	if s.authority, err = authority.Open(filepath.Join(s.cfg.Data, "keys"), s.cfg.Code, authority.WithValidity(s.cfg.CertValidity), authority.WithNewcomers(s.newcomer)); err != nil {
 		return err
 	}
 	covered, err := signedHead(s.cfg.Data, s.authority.HeadPublicKey())
