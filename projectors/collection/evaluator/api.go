@@ -77,7 +77,7 @@ func (e *Evaluator) With(ctx context.Context, f func(*engine.Engine, *schema.Sch
 
 // now is the time that questions are answered for: rules with a date are as of it,
 // also if no cycle has run since.
-func (e *Evaluator) now() time.Time { return later(e.clock, e.cfg.Now()) }
+func (e *Evaluator) now() time.Time { return later(e.clock, wall(e.cfg.Now())) }
 
 // An Answer is the devices that a query selects.
 type Answer struct {

@@ -3,7 +3,6 @@ package evaluator
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/bugle-fleet/bugle/journal/event"
@@ -39,7 +38,7 @@ func (e *Evaluator) begin(ctx context.Context) error {
 		return err
 	}
 	e.applied = min(e.defined, read)
-	e.clock = e.cfg.Now()
+	e.clock = wall(e.cfg.Now())
 	if err := e.restore(known); err != nil {
 		return err
 	}
@@ -48,7 +47,7 @@ func (e *Evaluator) begin(ctx context.Context) error {
 		return err
 	}
 	if err := e.requested(ctx, known); err != nil {
-		return fmt.Errorf("look for requests: %w", err)
+		return err
 	}
 	e.planSchedules()
 	e.planTurn()
@@ -98,7 +97,7 @@ func (e *Evaluator) restore(known []Known) error {
 
 // undone marks the collections that must be computed for all devices: those that
 // follow changes, for nobody knows what changed since; and of the others those that
-// were not evaluated since they were defined, since something that they name
+// were not evaluated as they are defined, since something that they name
 // changed, or since their time came. What else changed waits for their schedule.
 func (e *Evaluator) undone(known []Known) error {
 	now := e.cfg.Now()
@@ -113,7 +112,8 @@ func (e *Evaluator) undone(known []Known) error {
 	for i := range known {
 		k := &known[i]
 		n := e.nodes[k.ID]
-		n.whole = n.incremental() || k.Evaluated <= k.Defined || e.overtaken(n, k, changed)
+		n.unsaid = k.Basis < k.Defined
+		n.whole = n.incremental() || n.unsaid || e.overtaken(n, k, changed)
 		n.due = e.nextDue(n)
 		if at, ok := n.schedule.Next(k.Began); ok && k.Evaluated > 0 && !at.After(now) {
 			n.due = at
@@ -140,54 +140,77 @@ func (e *Evaluator) overtaken(n *node, k *Known, changed map[string]uint64) bool
 	return false
 }
 
-// requested looks for requests that were not served before the evaluator stopped.
+// requested lets the requests wait that were not served before the evaluator stopped.
 func (e *Evaluator) requested(ctx context.Context, known []Known) error {
-	evaluated := make(map[string]uint64, len(known))
-	for i := range known {
-		evaluated[known[i].ID] = known[i].Evaluated
-	}
-	from := uint64(1)
-	if e.applied > lookBack {
-		from = e.applied - lookBack + 1
-	}
-	r, err := e.cfg.Journal.Read(ctx, from)
+	var all []asked
+	err := e.retry(ctx, "look for requests", readable, func() (err error) {
+		all, err = requests(ctx, e.cfg.Journal, e.applied)
+		return err
+	})
 	if err != nil {
 		return err
+	}
+	seen := make(map[string]uint64, len(known))
+	for i := range known {
+		seen[known[i].ID] = known[i].Basis
+	}
+	for _, a := range all {
+		e.again(a.number, a.request, seen)
+	}
+	return nil
+}
+
+// An asked is a request and its event.
+type asked struct {
+	number  uint64
+	request *event.EvaluationRequested
+}
+
+// requests are those among the last events up to one.
+func requests(ctx context.Context, j Journal, last uint64) (all []asked, err error) {
+	from := uint64(1)
+	if last > lookBack {
+		from = last - lookBack + 1
+	}
+	r, err := j.Read(ctx, from)
+	if err != nil {
+		return nil, err
 	}
 	defer r.Close()
 	for {
 		p, err := r.Next(ctx)
 		if errors.Is(err, io.EOF) {
-			return nil
+			return all, nil
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for i := range p.Records {
 			rec := &p.Records[i]
-			if rec.Number > e.applied {
-				return nil
+			if rec.Number > last {
+				return all, nil
 			}
 			if rec.Number < from || rec.Kind() != event.KindEvaluationRequested {
 				continue
 			}
 			ev, err := rec.Event()
 			if err != nil {
-				return err
+				return nil, err
 			}
 			if q, ok := ev.Payload.(*event.EvaluationRequested); ok {
-				e.again(rec.Number, q, evaluated)
+				all = append(all, asked{rec.Number, q})
 			}
 		}
 	}
 }
 
-// again asks for the collections of a request that were not evaluated after it.
-func (e *Evaluator) again(number uint64, p *event.EvaluationRequested, evaluated map[string]uint64) {
+// again asks for the collections of a request that no evaluation has seen: one whose
+// results are behind the request may have begun before it.
+func (e *Evaluator) again(number uint64, p *event.EvaluationRequested, seen map[string]uint64) {
 	left := *p
 	left.Collections = nil
 	for _, id := range p.Collections {
-		if evaluated[id] < number {
+		if seen[id] < number {
 			left.Collections = append(left.Collections, id)
 		}
 	}

@@ -409,7 +409,7 @@ func (e *Evaluator) commit(r *round) {
 	}
 	for id := range r.whole {
 		n := e.nodes[id]
-		n.whole = false
+		n.whole, n.unsaid = false, false
 		if c := r.results[id]; c != nil {
 			n.took = c.Took
 		}

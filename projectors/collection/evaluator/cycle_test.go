@@ -3,6 +3,7 @@ package evaluator_test
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -388,5 +389,43 @@ func TestWhatOthersReadIsNotLost(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()
 		r.expect("P0100002", 1)
+	})
+}
+
+// A clock that was wrong and is set back does not hold anything up, and what is as of
+// the time then is made right.
+func TestClockIsSetBack(t *testing.T) {
+	var ahead atomic.Int64
+	in(t, evaluator.Settings{}, func(r *rig) {
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+		r.now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())).Round(0) } // no monotonic clock hides it
+		r.start()
+		r.append(created(1, time.Now()), definition("P0100001", where("DateDiff(dd, CreationDate, GetDate()) > 30")), definition("P0100002", where("Name = 'a'"), scheduled("0 * * * *")))
+		ahead.Store(int64(1000 * time.Hour))
+		time.Sleep(time.Minute)
+		r.settle()
+		r.expect("P0100001", 1)
+		ahead.Store(0)
+		time.Sleep(time.Minute)
+		r.settle()
+		r.expect("P0100001")
+		r.append(named("a", 2))
+		r.settle()
+		r.expect(event.RootCollection, 1, 2)
+		time.Sleep(time.Hour)
+		r.settle()
+		r.expect("P0100002", 2)
+		head := r.head()
+		ahead.Store(-int64(10 * time.Second)) // little is waited for
+		time.Sleep(time.Minute)
+		r.append(named("b", 2))
+		r.settle()
+		for _, c := range r.cycles(head) {
+			if c.Cause != event.ByDevices {
+				t.Errorf("a small step makes cycle %v", c)
+			}
+		}
 	})
 }

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/RoaringBitmap/roaring/v2"
+
 	"github.com/bugle-fleet/bugle/journal/event"
 	"github.com/bugle-fleet/bugle/projectors/collection/engine"
 	"github.com/bugle-fleet/bugle/projectors/collection/evaluator"
@@ -243,4 +245,47 @@ func TestDefinitionsThatCannotBe(t *testing.T) {
 			t.Errorf("%+v, %v", s, err)
 		}
 	})
+}
+
+// Sets that no event holds become several results of the same collection.
+func TestResultsOfAVeryLargeFleet(t *testing.T) {
+	added, removed := roaring.New(), roaring.New()
+	for i, seed := uint32(1), uint32(1); i < 3_000_000; i++ {
+		if seed = seed*1664525 + 1013904223; seed>>31 == 0 {
+			added.Add(i)
+		} else if seed>>30 == 3 {
+			removed.Add(i)
+		}
+	}
+	const before = 1_000_000
+	c := &engine.Change{ID: "P0100001", Added: added.Clone(), Removed: removed.Clone(),
+		Members: before + int(added.GetCardinality()) - int(removed.GetCardinality())}
+	parts, err := evaluator.Cut(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plus, minus := roaring.New(), roaring.New()
+	members := before
+	for i, results := range parts {
+		e := &event.Event{Payload: &event.CollectionsEvaluated{Cycle: 1, Part: uint16(i + 1), Of: uint16(len(parts)), Queue: event.FullQueue, Cause: event.ByStart, Results: results}}
+		if _, err := e.Append(nil); err != nil {
+			t.Error(err)
+		}
+		for _, r := range results {
+			a, err := event.ParseSet(r.Added)
+			d, err2 := event.ParseSet(r.Removed)
+			if err != nil || err2 != nil {
+				t.Fatal(err, err2)
+			}
+			plus.Or(a)
+			minus.Or(d)
+			members += int(a.GetCardinality()) - int(d.GetCardinality())
+			if int(r.Members) != members {
+				t.Errorf("%d members, want %d", r.Members, members)
+			}
+		}
+	}
+	if !plus.Equals(added) || !minus.Equals(removed) || members != c.Members {
+		t.Errorf("%d came and %d went, want %d and %d", plus.GetCardinality(), minus.GetCardinality(), added.GetCardinality(), removed.GetCardinality())
+	}
 }

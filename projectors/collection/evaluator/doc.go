@@ -12,7 +12,8 @@
 // devices.imported, device.removed), that classes were defined, how collections are
 // defined (collection.changed) and what somebody asks for (evaluation.requested). What
 // is known of a device it reads from the view of the inventory, once that holds the
-// event: so there is one way only in which reports are merged.
+// event: so there is one way only in which reports are merged. A journal that
+// cannot be read for the moment is tried again, and so are the views.
 //
 // # The four queues
 //
@@ -51,11 +52,13 @@
 //
 // # What it appends
 //
-// One collections.evaluated, or several parts of at most 256 KiB: of an incremental
+// One collections.evaluated, or several parts of at most 256 KiB (of some million
+// devices, with several results of one collection): of an incremental
 // cycle the collections whose members changed, of others all that were asked for
-// besides. A cycle that has nothing to say appends nothing. Basis is the last event of
-// the journal that the evaluator had seen when the cycle began to compute; of devices
-// it may know more than that.
+// besides, and at the start those that were not evaluated as they are defined. A cycle
+// that has nothing to say appends nothing. Basis is the last event of the journal that
+// the evaluator had seen when the cycle began to compute; of devices it may know more
+// than that.
 //
 // Nothing counts before it is durable. If the journal did not store the results
 // ([journal.ErrUnavailable]), the same are appended again until it does; requests are
@@ -73,8 +76,9 @@
 //
 // # The clock
 //
-// Rules that ask for the time are computed as of one instant per cycle, which never
-// goes back. The engine knows when the next one turns for some device; then an
+// Rules that ask for the time are computed as of one instant per cycle. It does not go
+// back, unless the clock is set back by more than a minute: then an incremental cycle
+// looks at all devices, and schedules come by the new time. The engine knows when the next one turns for some device; then an
 // incremental cycle (by time) looks at these devices.
 //
 // # What cannot be evaluated

@@ -43,6 +43,7 @@ type Known struct {
 	Members    *roaring.Bitmap   // nobody changes it
 	Changed    uint64            // the event that changed its members last, 0 for none
 	Evaluated  uint64            // the event of its last evaluation, 0 if there was none
+	Basis      uint64            // and the last event that this has seen
 	Began      time.Time         // when that was
 	Took       time.Duration     // the last evaluation of all devices, 0 if there was none
 }
@@ -134,7 +135,7 @@ type Evaluator struct {
 	defined uint64    // that the view of collections held at the start
 	pending pending   // devices that changed and were not read since
 	changes changes   // devices that were read
-	clock   time.Time // rules with a date are as of; it never goes back
+	clock   time.Time // rules with a date are as of, without a monotonic reading; see setBack
 	turn    time.Time // the next instant at which one turns, zero for none
 	due     time.Time // the next schedule, zero for none
 	last    time.Time // when the last incremental cycle began

@@ -3,6 +3,7 @@ package evaluator
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -23,30 +24,52 @@ type follower struct {
 	ended  chan struct{}
 }
 
-// follow begins with an event. It ends with ctx; close waits for that.
-func (e *Evaluator) follow(ctx context.Context, from uint64) (*follower, error) {
-	r, err := e.cfg.Journal.Follow(ctx, from)
-	if err != nil {
-		return nil, fmt.Errorf("follow journal from event %d: %w", from, err)
-	}
+// follow begins with the page that has an event, and ends with ctx. A journal that
+// cannot be read for the moment is tried again.
+func (e *Evaluator) follow(ctx context.Context, from uint64) *follower {
 	f := &follower{make(chan *journal.Page, maxPages), make(chan error, 1), make(chan struct{})}
 	go func() {
 		defer close(f.ended)
-		defer r.Close()
 		for {
-			p, err := r.Next(ctx)
-			if err != nil {
+			err := e.pump(ctx, &from, f.pages)
+			if ctx.Err() != nil {
+				return
+			}
+			if !readable(err) {
 				f.failed <- fmt.Errorf("follow journal: %w", err)
 				return
 			}
-			select {
-			case f.pages <- p:
-			case <-ctx.Done():
-				return
-			}
+			e.cfg.Log.Warn("follows the journal again", "event", from, "after", lastWait, "err", err)
+			idle(ctx, lastWait)
 		}
 	}()
-	return f, nil
+	return f
+}
+
+// pump hands out pages until that fails; from is the first event that was not in one.
+func (e *Evaluator) pump(ctx context.Context, from *uint64, pages chan<- *journal.Page) error {
+	r, err := e.cfg.Journal.Follow(ctx, *from)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	for {
+		p, err := r.Next(ctx)
+		if err != nil {
+			return err
+		}
+		select {
+		case pages <- p:
+			*from = p.Records[len(p.Records)-1].Number + 1
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// readable is for reads of the journal: they are tried again unless that is useless.
+func readable(err error) bool {
+	return !errors.Is(err, journal.ErrDamaged) && !errors.Is(err, journal.ErrClosed)
 }
 
 // wanted are the kinds that the evaluator acts upon.

@@ -51,6 +51,7 @@ type node struct {
 	// came since: then its definition, what is known of devices, and the members of
 	// the collections that it names are what they were.
 	whole  bool            // it must be computed for all devices: it is new, or defined anew
+	unsaid bool            // no event says that it was, as it is defined
 	seen   uint64          // the last version of the changes of devices
 	missed *roaring.Bitmap // devices that entered or left what it names; nil for none
 

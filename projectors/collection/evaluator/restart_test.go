@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -283,5 +284,120 @@ func TestInventoryFails(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		r.expect(event.RootCollection, 1)
+	})
+}
+
+// What came while a cycle computed is not served by its results, though these are
+// behind it in the journal.
+func TestRestartAfterResultsThatWereOvertaken(t *testing.T) {
+	in(t, evaluator.Settings{}, func(r *rig) {
+		r.append(named("az", 1), named("b", 2), definition("P0100001", manual, where("Name like 'a%'")), definition("P0100002", manual, where("Name like 'a%'")))
+		r.settle()
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+		basis := r.head()
+		head := r.append(named("az", 2), definition("P0100001", manual, where("Name like '%z'")), &event.EvaluationRequested{Collections: []string{"P0100002"}},
+			&event.CollectionsEvaluated{Cycle: 90, Part: 1, Of: 1, Queue: event.SingleQueue, Cause: event.ByRequest, Basis: basis,
+				Results: []event.CollectionResult{{ID: "P0100001", Members: 1}, {ID: "P0100002", Members: 1}}})
+		if err := r.crash(); err != nil {
+			t.Error(err)
+		}
+		r.settle()
+		r.expect("P0100001", 1, 2)
+		r.expect("P0100002", 1, 2)
+		if c := r.cycles(head); len(c) != 2 || c[1].Cause != event.ByRequest || c[1].By != head-1 {
+			t.Errorf("cycles are %v", c)
+		}
+	})
+}
+
+// A moody journal cannot be read every tenth time, and the first.
+type moody struct {
+	evaluator.Journal
+	calls atomic.Int64
+}
+
+func (m *moody) fails() error {
+	if m.calls.Add(1)%10 == 1 {
+		return errors.New("the store is busy")
+	}
+	return nil
+}
+
+func (m *moody) Read(ctx context.Context, from uint64) (journal.Reader, error) {
+	return m.reader(m.Journal.Read(ctx, from))
+}
+
+func (m *moody) Follow(ctx context.Context, from uint64) (journal.Reader, error) {
+	return m.reader(m.Journal.Follow(ctx, from))
+}
+
+func (m *moody) reader(r journal.Reader, err error) (journal.Reader, error) {
+	if failed := m.fails(); failed != nil && err == nil {
+		return nil, errors.Join(failed, r.Close())
+	}
+	return &moodyReader{r, m}, err
+}
+
+type moodyReader struct {
+	journal.Reader
+	m *moody
+}
+
+func (r *moodyReader) Next(ctx context.Context) (*journal.Page, error) {
+	if err := r.m.fails(); err != nil {
+		return nil, err
+	}
+	return r.Reader.Next(ctx)
+}
+
+// A journal that cannot be read for the moment is read again, and no event is lost or
+// counts twice.
+func TestJournalCannotBeRead(t *testing.T) {
+	in(t, evaluator.Settings{}, func(r *rig) {
+		r.append(named("a", 1), definition("P0100001", manual, where("Name = 'a'")))
+		r.settle()
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+		r.append(&event.EvaluationRequested{Collections: []string{"P0100001"}}, named("a", 2))
+		r.through = func(j evaluator.Journal) evaluator.Journal { return &moody{Journal: j} }
+		r.start()
+		time.Sleep(time.Minute)
+		for d := uint32(3); d < 10; d++ {
+			r.append(named("a", d), &event.EvaluationRequested{Collections: []string{"P0100001"}})
+			time.Sleep(time.Minute)
+		}
+		r.settle()
+		r.expect("P0100001", 1, 2, 3, 4, 5, 6, 7, 8, 9)
+		if q := r.queue(event.SingleQueue); q.Stats.Cycles != 8 {
+			t.Errorf("%+v", q)
+		}
+	})
+}
+
+// What was defined and not evaluated before the end is evaluated once, and said to be,
+// though nothing is in it.
+func TestRestartSaysWhatIsEmpty(t *testing.T) {
+	in(t, evaluator.Settings{}, func(r *rig) {
+		r.append(named("a", 1))
+		r.settle()
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+		head := r.append(definition("P0100001", manual, where("Name = 'b'")), definition("P0100002", where("Name = 'b'")))
+		for range 2 {
+			if err := r.crash(); err != nil {
+				t.Error(err)
+			}
+			r.settle()
+			if c := r.cycles(head); len(c) != 1 || !slices.Equal(c[0].ids, []string{"P0100001", "P0100002"}) {
+				t.Errorf("cycles are %v", c)
+			}
+		}
+		if q := r.queue(event.IncrementalQueue); q.Stats.Collections != 2 {
+			t.Errorf("%+v", q) // those that follow changes, the root and one
+		}
 	})
 }

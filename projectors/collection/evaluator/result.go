@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/RoaringBitmap/roaring/v2"
+
 	"github.com/bugle-fleet/bugle/journal"
 	"github.com/bugle-fleet/bugle/journal/event"
 	"github.com/bugle-fleet/bugle/projectors/collection/engine"
@@ -21,7 +23,7 @@ const (
 
 // events makes the events of a cycle, none if there is nothing to say.
 func (e *Evaluator) events(r *round) ([]*event.Event, error) {
-	parts, err := cut(r)
+	parts, err := e.cut(r)
 	if err != nil || len(parts) == 0 {
 		return nil, err
 	}
@@ -42,30 +44,58 @@ func (e *Evaluator) events(r *round) ([]*event.Event, error) {
 }
 
 // cut makes results of what became of the collections, in parts that fit an event
-// each. Those that changed are named, and those that were asked for.
-func cut(r *round) (parts [][]event.CollectionResult, err error) {
+// each. Those that changed are named, those that were asked for, and at the start
+// those of which it must be said that they were evaluated.
+func (e *Evaluator) cut(r *round) (parts [][]event.CollectionResult, err error) {
 	var part []event.CollectionResult
 	size := 0
 	for _, id := range slices.Sorted(maps.Keys(r.results)) {
 		c := r.results[id]
-		asked := r.which != event.IncrementalQueue && r.whole[id]
+		asked := r.whole[id] && (r.which != event.IncrementalQueue || e.nodes[id].unsaid)
 		if !asked && c.Added.IsEmpty() && c.Removed.IsEmpty() {
 			continue
 		}
-		result, n, err := encode(c)
-		if err != nil {
-			return nil, err
+		for _, c := range fitting(c) {
+			result, n, err := encode(c)
+			if err != nil {
+				return nil, err
+			}
+			if len(part) == event.MaxEvaluated || len(part) > 0 && size+n > maxPart {
+				parts, part, size = append(parts, part), nil, 0
+			}
+			part = append(part, result)
+			size += n
 		}
-		if len(part) == event.MaxEvaluated || len(part) > 0 && size+n > maxPart {
-			parts, part, size = append(parts, part), nil, 0
-		}
-		part = append(part, result)
-		size += n
 	}
 	if len(part) > 0 {
 		parts = append(parts, part)
 	}
 	return parts, nil
+}
+
+// span is how many devices have room in the sets of one result, however they lie: as
+// many times 8 KiB as there are 65,536 of them.
+const span = 8 << 16
+
+// fitting cuts a change whose sets no event holds into some of fewer devices each.
+func fitting(c *engine.Change) (all []*engine.Change) {
+	if max(c.Added.GetSerializedSizeInBytes(), c.Removed.GetSerializedSizeInBytes()) < event.MaxBitmap {
+		return []*engine.Change{c}
+	}
+	members := c.Members - int(c.Added.GetCardinality()) + int(c.Removed.GetCardinality())
+	for first := uint64(0); first < 1<<32; first += span {
+		some := roaring.New()
+		some.AddRange(first, first+span)
+		part := *c
+		part.Added, part.Removed = roaring.And(c.Added, some), roaring.And(c.Removed, some)
+		if part.Added.IsEmpty() && part.Removed.IsEmpty() {
+			continue
+		}
+		members += int(part.Added.GetCardinality()) - int(part.Removed.GetCardinality())
+		part.Members = members
+		all = append(all, &part)
+	}
+	return all
 }
 
 // encode returns a result and about how many bytes of an event it takes.

@@ -129,7 +129,7 @@ func (w *world) evaluated(e *event.Event, p *event.CollectionsEvaluated) {
 		if !added.IsEmpty() || !removed.IsEmpty() {
 			k.Changed = e.Number
 		}
-		k.Evaluated, k.Began = e.Number, p.Started
+		k.Evaluated, k.Basis, k.Began = e.Number, p.Basis, p.Started
 	}
 }
 
@@ -207,7 +207,9 @@ type rig struct {
 	w        *world
 	e        *evaluator.Evaluator
 	settings evaluator.Settings
-	refuse   func(engine.Request) error // may be nil
+	refuse   func(engine.Request) error                // may be nil
+	now      func() time.Time                          // may be nil
+	through  func(evaluator.Journal) evaluator.Journal // may be nil
 	stop     func() error
 
 	mu       sync.Mutex
@@ -222,11 +224,15 @@ func newRig(t testing.TB) *rig {
 
 // start runs an evaluator until stop.
 func (r *rig) start() {
-	r.e = evaluator.New(evaluator.Config{Journal: r.j, Inventory: r.w.inventory, Collections: r.w.collections, Views: r.w, Notify: func(m *event.SiteMessage) {
+	j := evaluator.Journal(r.j)
+	if r.through != nil {
+		j = r.through(j)
+	}
+	r.e = evaluator.New(evaluator.Config{Journal: j, Inventory: r.w.inventory, Collections: r.w.collections, Views: r.w, Notify: func(m *event.SiteMessage) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.messages = append(r.messages, m)
-	}, Settings: r.settings, Log: slog.New(slog.DiscardHandler)})
+	}, Settings: r.settings, Now: r.now, Log: slog.New(slog.DiscardHandler)})
 	if r.refuse != nil {
 		r.e.Refuse(r.refuse)
 	}

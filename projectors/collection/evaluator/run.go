@@ -9,8 +9,12 @@ import (
 	"github.com/bugle-fleet/bugle/journal/event"
 )
 
-// longestSleep is how soon a step of the clock is noticed.
-const longestSleep = 10 * time.Second
+// longestSleep is how soon a step of the clock is noticed; one back that is longer than
+// maxBack is followed, the time stands still after a shorter one.
+const (
+	longestSleep = 10 * time.Second
+	maxBack      = time.Minute
+)
 
 // Run evaluates until ctx ends, and returns nil then. It may be called once. An error
 // says that it cannot go on: the journal took the results in a way that cannot be
@@ -30,11 +34,7 @@ func (e *Evaluator) run(ctx context.Context) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	f, err := e.follow(ctx, e.applied+1)
-	if err != nil {
-		cancel()
-		return err
-	}
+	f := e.follow(ctx, e.applied+1)
 	defer func() {
 		cancel()
 		<-f.ended
@@ -54,6 +54,7 @@ func (e *Evaluator) run(ctx context.Context) error {
 			continue
 		}
 		timer.Reset(e.sleep(now))
+		var err error
 		select {
 		case p := <-f.pages:
 			err = e.take(p)
@@ -93,12 +94,37 @@ func (e *Evaluator) drain(pages <-chan *journal.Page) error {
 
 // plan lets what is due wait in its queue.
 func (e *Evaluator) plan(now time.Time) {
+	if wall(now).Before(e.clock.Add(-maxBack)) {
+		e.setBack(now)
+	}
 	if !e.due.IsZero() && !e.due.After(now) {
 		e.schedule(now)
 	}
 	if at := e.incrementalDue(); !at.IsZero() && !at.After(now) {
 		e.put(event.IncrementalQueue, &item{cause: event.ByDevices, by: e.pending.event})
 	}
+}
+
+// wall is a time without the monotonic clock, by which a time after another one is never
+// before it.
+func wall(t time.Time) time.Time { return t.Round(0) }
+
+// setBack follows a clock that was wrong: what was to come by it comes by the new one,
+// and all devices are looked at, for any rule with a date can have turned back.
+func (e *Evaluator) setBack(now time.Time) {
+	e.cfg.Log.Warn("the clock was set back", "from", e.clock, "to", now)
+	e.clock, e.turn, e.last = wall(now), now, time.Time{}
+	e.changes.add(e.engine.Devices().Clone())
+	if e.pending.any() {
+		e.pending.first, e.pending.soon = now, now
+	}
+	if !e.behind.IsZero() {
+		e.behind = now
+	}
+	for _, n := range e.nodes {
+		n.due = e.nextDue(n)
+	}
+	e.planSchedules()
 }
 
 // schedule lets the collections wait whose time has come: each once, however often
@@ -189,7 +215,7 @@ func (e *Evaluator) planTurn() {
 // tick moves the clock that rules are evaluated for, and takes the devices for which
 // one of them turned. It tells whether there are any.
 func (e *Evaluator) tick() (turned bool) {
-	now := later(e.clock, e.cfg.Now())
+	now := later(e.clock, wall(e.cfg.Now()))
 	if !e.turn.IsZero() && !e.turn.After(now) {
 		devices := e.engine.Turning(e.clock, now)
 		turned = !devices.IsEmpty()
@@ -250,14 +276,18 @@ func (e *Evaluator) retry(ctx context.Context, what string, passes func(error) b
 
 func (e *Evaluator) pause(ctx context.Context, d time.Duration) {
 	_ = e.serve(func() error {
-		t := time.NewTimer(d)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-		}
+		idle(ctx, d)
 		return nil
 	})
+}
+
+func idle(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
 }
 
 // always is for what no error ends.

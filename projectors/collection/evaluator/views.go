@@ -21,7 +21,7 @@ func Collections(r *collection.Reader) func() (all []Known, cycle, position uint
 			took := lastTook(s)
 			for _, info := range s.List() {
 				k := Known{ID: info.ID, Defined: info.Defined.Event, Members: s.Members(info.ID), Changed: info.Changed.Event,
-					Evaluated: info.Evaluated.Event, Began: info.Evaluated.Started, Took: took[info.ID].Took}
+					Evaluated: info.Evaluated.Event, Basis: info.Evaluated.Basis, Began: info.Evaluated.Started, Took: took[info.ID].Took}
 				if info.ID != event.RootCollection {
 					k.Definition = &info.Collection
 				}
