@@ -283,14 +283,16 @@ func TestChanges(t *testing.T) {
 	r := newRig(t)
 	r.append(&event.PolicyChanged{Body: []byte(`{"keepAliveSeconds":60}`)}, &event.TokenRevoked{Token: "4f1d"}, &event.PolicyChanged{Body: []byte(`{"keepAliveSeconds":90}`)},
 		&event.ViewRebuilt{View: "device", Generation: 2, Same: true}, &event.ViewRolledBack{View: "device", Generation: 1}, &event.DeviceBlocked{Device: 1},
-		&event.TokenCreated{Token: "4f1e", Uses: 3}, &event.OperationRequested{Task: []byte("x")}, &event.StatusMessage{})
+		&event.TokenCreated{Token: "4f1e", Uses: 3}, &event.OperationRequested{Task: []byte("x")}, &event.StatusMessage{},
+		&event.TokenCreated{Token: "4f1f", Uses: 1, Expires: at(0), Device: 7})
 	for number, want := range map[int]string{
-		1: `{"of":"policy of the site","before":{"version":1,"keepAliveSeconds":900,"policyPollSeconds":3600},"after":{"keepAliveSeconds":60}}`,
-		2: `{"of":"token 4f1d","before":null,"after":{"revoked":true},"note":"No view holds tokens: what it was before is in the event token.created and in those of the devices that joined with it."}`,
-		3: `{"of":"policy of the site","before":{"keepAliveSeconds":60},"after":{"keepAliveSeconds":90}}`,
-		6: `{"of":"device 1","before":null,"after":null,"note":"It cannot be told now: Cannot tell what was after event 5: the views are closed."}`,
-		8: `{"of":"an operation","before":null,"after":null,"note":"Its task cannot be read."}`,
-		9: `null`,
+		1:  `{"of":"policy of the site","before":{"version":1,"keepAliveSeconds":900,"policyPollSeconds":3600},"after":{"keepAliveSeconds":60}}`,
+		2:  `{"of":"token 4f1d","before":null,"after":{"revoked":true},"note":"No view holds tokens: what it was before is in the event token.created and in those of the devices that joined with it."}`,
+		3:  `{"of":"policy of the site","before":{"keepAliveSeconds":60},"after":{"keepAliveSeconds":90}}`,
+		6:  `{"of":"device 1","before":null,"after":null,"note":"It cannot be told now: Cannot tell what was after event 5: the views are closed."}`,
+		8:  `{"of":"an operation","before":null,"after":null,"note":"Its task cannot be read."}`,
+		9:  `null`,
+		10: fmt.Sprintf(`{"of":"token 4f1f","before":null,"after":{"device":7,"expires":%q,"uses":1}}`, at(0).Format(time.RFC3339Nano)),
 	} {
 		var e struct{ Change json.RawMessage }
 		p := r.do("GET", console.Path(console.PathEvent, fmt.Sprint(number))+"?change=true", nil)

@@ -90,10 +90,6 @@ var errMoved = errors.New("the definitions changed meanwhile")
 // applyOnce makes a plan of a request and carries it out, once per key. One call
 // at a time makes changes.
 func (c *Console) applyOnce(ctx context.Context, key onceKey, r *ApplyRequest) (ApplyReply, error) {
-	request, err := c.definitionRequest(ctx, r)
-	if err != nil {
-		return ApplyReply{}, err
-	}
 	if !r.DryRun {
 		select {
 		case c.defining <- struct{}{}:
@@ -104,6 +100,10 @@ func (c *Console) applyOnce(ctx context.Context, key onceKey, r *ApplyRequest) (
 		if err := c.cfg.Writes.check(key); err != nil {
 			return ApplyReply{}, err
 		}
+	}
+	request, err := c.definitionRequest(ctx, r)
+	if err != nil {
+		return ApplyReply{}, err
 	}
 	for try := 1; ; try++ {
 		reply, err := c.tryApply(ctx, key, r, request)
@@ -227,6 +227,8 @@ func (c *Console) devicesNamed(ctx context.Context, words []string) (set *roarin
 			unknown = append(unknown, unnamed{i, p.Detail})
 		case err != nil:
 			return nil, nil, err
+		case d.Removed():
+			unknown = append(unknown, unnamed{i, fmt.Sprintf("device %d was removed", d.Number)})
 		default:
 			set.Add(d.Number)
 		}
@@ -266,22 +268,11 @@ func refusedDefinitions(err error) error {
 // it with the same key.
 func (c *Console) applied(ctx context.Context, first uint64) (ApplyReply, error) {
 	reply := ApplyReply{Changes: []DefinitionChange{}}
-	page, err := readPage(ctx, c.cfg.Journal, first)
+	events, err := c.sameKey(ctx, first)
 	if err != nil {
 		return reply, err
 	}
-	key := ""
-	for i := first - page.First; i < uint64(len(page.Records)); i++ {
-		e, err := page.Records[i].Event()
-		if err != nil {
-			return reply, err
-		}
-		if key == "" {
-			key = e.Key
-		}
-		if e.Key != key {
-			break
-		}
+	for _, e := range events {
 		changes := changesOf(e)
 		if changes == nil {
 			return reply, conflictingKey(first)
@@ -290,6 +281,26 @@ func (c *Console) applied(ctx context.Context, first uint64) (ApplyReply, error)
 		reply.Event, reply.Version = e.Number, e.Number
 	}
 	return reply, nil
+}
+
+// sameKey returns an event and those behind it in its page that have its key: all
+// that one request became.
+func (c *Console) sameKey(ctx context.Context, first uint64) (events []*event.Event, err error) {
+	page, err := readPage(ctx, c.cfg.Journal, first)
+	if err != nil {
+		return nil, err
+	}
+	for i := first - page.First; i < uint64(len(page.Records)); i++ {
+		e, err := page.Records[i].Event()
+		if err != nil {
+			return nil, err
+		}
+		if len(events) > 0 && e.Key != events[0].Key {
+			break
+		}
+		events = append(events, e)
+	}
+	return events, nil
 }
 
 // changesOf is what an event changed of definitions, nil for other events.

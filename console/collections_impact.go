@@ -55,6 +55,9 @@ func (c *Console) impact(ctx context.Context, plan *definitions.Plan) *Impact {
 		c.cfg.Log.Warn("cannot foresee what a change of collections does", "err", err)
 		return &Impact{Collections: []CollectionImpact{}, Force: true, Why: []string{fmt.Sprintf("It cannot be told now how many devices this moves: %s.", err)}}
 	}
+	deleted = slices.DeleteFunc(deleted, func(id string) bool {
+		return slices.ContainsFunc(changes, func(ch engine.Change) bool { return ch.ID == id }) // it is foreseen already
+	})
 	return impactOf(plan, append(changes, c.leaving(deleted)...))
 }
 

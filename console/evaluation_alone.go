@@ -76,7 +76,7 @@ func (a *aloneEngine) explain(ctx context.Context) (why *engine.Explanation, err
 	if err != nil {
 		return nil, err
 	}
-	now, err := a.x.timeOf(ctx)
+	now, err := a.x.c.timeOf(ctx, a.x.v)
 	if err != nil {
 		return nil, err
 	}

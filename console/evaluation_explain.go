@@ -198,12 +198,12 @@ func conditionJSON(c *engine.Condition) ExplainCondition {
 	return shown
 }
 
-// timeOf is the time that rules with a date are explained for.
-func (x *explaining) timeOf(ctx context.Context) (time.Time, error) {
-	if !x.v.past {
-		return x.c.cfg.Now(), nil
+// timeOf is the moment that a reading is about.
+func (c *Console) timeOf(ctx context.Context, v *reading) (time.Time, error) {
+	if !v.past {
+		return c.cfg.Now(), nil
 	}
-	e, err := x.c.event(ctx, x.v.event)
+	e, err := c.event(ctx, v.event)
 	if err != nil {
 		return time.Time{}, err
 	}

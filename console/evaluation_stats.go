@@ -30,6 +30,10 @@ func (c *Console) listEvaluationStats(ctx context.Context, in *statsInput) (*out
 	if err != nil {
 		return nil, err
 	}
+	now, err := c.timeOf(ctx, v)
+	if err != nil {
+		return nil, c.failView(ctx, "read how collections were evaluated", err)
+	}
 	reply := EvaluationStats{Kind: in.Kind, Items: []EvaluationStat{}}
 	reply.Event, err = v.collections.At(func(s *collection.Snapshot) error {
 		only := ""
@@ -40,7 +44,7 @@ func (c *Console) listEvaluationStats(ctx context.Context, in *statsInput) (*out
 			}
 			only = info.ID
 		}
-		return c.fillStats(s, in, only, &reply)
+		return fillStats(s, in, only, now, &reply)
 	})
 	if err != nil {
 		return nil, c.failView(ctx, "read how collections were evaluated", err)
@@ -49,9 +53,9 @@ func (c *Console) listEvaluationStats(ctx context.Context, in *statsInput) (*out
 }
 
 // fillStats fills in those of a kind; only is the id of the one that is wanted, or
-// empty.
-func (c *Console) fillStats(s *collection.Snapshot, in *statsInput, only string, reply *EvaluationStats) error {
-	queue, now := evaluationKinds[in.Kind], c.cfg.Now()
+// empty, and now the moment in question.
+func fillStats(s *collection.Snapshot, in *statsInput, only string, now time.Time, reply *EvaluationStats) error {
+	queue := evaluationKinds[in.Kind]
 	all := s.Stats(queue)
 	var total time.Duration
 	for i := range all {

@@ -173,6 +173,57 @@ func TestImportOfJoined(t *testing.T) {
 	r.do("POST", console.PathOperations, `{"kind":"scan.quick","all":true}`).ok(&console.PushReply{})
 }
 
+// An agent that joins with a token that names an imported record becomes it.
+func TestTokenForImported(t *testing.T) {
+	r := newWholeRig(t)
+	r.took("3 0 0 0", nil, `{"name":"pc1","SMS_G_System_COMPUTER_SYSTEM":{"Model":"T14"}}`, `{"name":"pc2"}`, `{"name":"pc2b"}`)
+	before := r.device("pc1")
+	var one, two console.TokenReply
+	r.do("POST", console.PathTokens, `{"device":"PC1","uses":1}`).ok(&one)
+	r.do("POST", console.PathTokens, `{"device":"2"}`).ok(&two)
+	if one.Device != 1 || one.Uses != 1 || two.Device != 2 {
+		t.Errorf("tokens %+v, %+v", one, two)
+	}
+	r.do("POST", console.Path(console.PathDeviceRemove, "2"), `{}`).ok(new(console.Written))
+	for _, again := range []bool{false, true} {
+		var list console.TokenList
+		r.do("GET", console.PathTokens, nil).ok(&list)
+		for _, item := range list.Items {
+			if item.Usable != (item.ID == one.ID && !again) || item.Device == 0 {
+				t.Errorf("token %+v", item)
+			}
+		}
+		if again {
+			break
+		}
+		if number := r.joinWith(one.Token, "pc1.example"); number != 1 {
+			t.Errorf("joined as device %d", number)
+		}
+	}
+	d := r.device("1")
+	if d.ID != before.ID || d.Name != "pc1.example" || d.Reason != "never-seen" || d.Imported == nil || d.Agent != "0.1.0" {
+		t.Errorf("device is %+v", d)
+	}
+	r.knows("1", "COMPUTER_SYSTEM[].Model=T14@1")
+	var page console.DevicePage
+	if r.do("GET", console.PathDevices, nil).ok(&page); page.Total != 2 {
+		t.Errorf("there are %d devices", page.Total)
+	}
+	for body, want := range map[string]struct {
+		status int
+		text   string
+	}{
+		`{"device":"1"}`:                       {409, "An agent has joined for device 1"},
+		`{"device":"2"}`:                       {409, "Device 2 was removed"},
+		`{"device":"nobody"}`:                  {404, "nobody"},
+		`{"device":"pc2b","uses":2}`:           {422, "good for one use"},
+		`{"device":"pc2b","listener":"BGL01"}`: {422, "not for both"},
+		`{"device":"pc2b","scope":["1"]}`:      {422, "Only a listener has a scope"},
+	} {
+		r.do("POST", console.PathTokens, body).problem(want.status, want.text)
+	}
+}
+
 // A dry run tells and does nothing.
 func TestImportDryRun(t *testing.T) {
 	r := newWholeRig(t)

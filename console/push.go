@@ -186,6 +186,9 @@ func (c *Console) resolveCollection(ctx context.Context, r *PushRequest, o *orde
 		w.At = strconv.FormatUint(r.MembersAt, 10)
 	}
 	v, err := c.readCollections(ctx, w)
+	if err == nil && r.MembersAt == 0 {
+		err = c.awaitEvaluation(ctx, r.Collection)
+	}
 	if err != nil {
 		return err
 	}

@@ -139,7 +139,7 @@ func TestWindowsPreconditionsAndKeys(t *testing.T) {
 	r.do("PUT", windowPath("Pilot", "w"), body, "If-Match", `"7"`).problem(412, "no window")
 	r.do("PUT", windowPath("Pilot", "w"), body, "If-Match", `"0"`, key, "k1").ok(&first)
 	r.do("PUT", windowPath("Pilot", "w"), body, "If-Match", `"0"`, key, "k1").ok(&second)
-	if second.Event != first.Event || len(second.Changes) != 0 {
+	if second.Event != first.Event || len(second.Changes) != 1 {
 		t.Errorf("the same call again: %+v, %+v", first, second)
 	}
 	r.do("PUT", windowPath("Pilot", "w"), fmt.Sprintf(`{"window":%s}`, noon), key, "k1").problem(409, "key")

@@ -43,7 +43,7 @@ func (c *Console) changeWindows(ctx context.Context, key onceKey, dryRun bool, p
 	for try := 1; ; try++ {
 		err := c.cfg.Writes.check(key)
 		if done, ok := errors.AsType[doneAlready](err); ok {
-			return answerAt(WindowsReply{Changes: []WindowChange{}, Event: uint64(done)}, uint64(done))
+			return c.windowsChanged(ctx, uint64(done))
 		}
 		if err != nil {
 			return nil, err
@@ -80,9 +80,8 @@ func (c *Console) changeWindows(ctx context.Context, key onceKey, dryRun bool, p
 func (c *Console) appendWindows(ctx context.Context, key onceKey, made *definitions.State, changes []*event.WindowChanged) (uint64, error) {
 	events := make([]*event.Event, len(changes))
 	for i, p := range changes {
-		events[i] = &event.Event{Observed: c.cfg.Now(), Actor: actorOf(ctx), Payload: p}
+		events[i] = &event.Event{Observed: c.cfg.Now(), Key: key.envelope(), Actor: actorOf(ctx), Payload: p}
 	}
-	events[0].Key = key.envelope()
 	err := c.cfg.Journal.AppendIf(ctx, func() error {
 		if err := c.cfg.Writes.check(key); err != nil {
 			return err
@@ -98,12 +97,35 @@ func (c *Console) appendWindows(ctx context.Context, key onceKey, made *definiti
 	return events[len(events)-1].Number, nil
 }
 
+// windowsChanged is the answer to a request that became the given event and those
+// behind it with the same key, without advice, which was for then.
+func (c *Console) windowsChanged(ctx context.Context, first uint64) (*out[WindowsReply], error) {
+	events, err := c.sameKey(ctx, first)
+	if err != nil {
+		return nil, c.failView(ctx, "read what the request became", err)
+	}
+	reply, now := WindowsReply{Changes: []WindowChange{}}, c.cfg.Definitions.Now()
+	for _, e := range events {
+		p, ok := e.Payload.(*event.WindowChanged)
+		if !ok {
+			return nil, conflictingKey(first)
+		}
+		reply.Changes = append(reply.Changes, windowChangeOf(now, p))
+		reply.Event = e.Number
+	}
+	return answerAt(reply, reply.Event)
+}
+
+func windowChangeOf(now *definitions.State, p *event.WindowChanged) WindowChange {
+	return WindowChange{Collection: p.Collection, CollectionName: nameOf(now, p.Collection), Name: p.Name, Before: rawOrNil(p.Before), After: rawOrNil(p.After)}
+}
+
 // windowChanges describes changes, with advice.
 func (c *Console) windowChanges(ctx context.Context, now *definitions.State, changes []*event.WindowChanged) ([]WindowChange, error) {
 	all := make([]WindowChange, len(changes))
 	var a *adviser
 	for i, p := range changes {
-		all[i] = WindowChange{Collection: p.Collection, CollectionName: nameOf(now, p.Collection), Name: p.Name, Before: rawOrNil(p.Before), After: rawOrNil(p.After)}
+		all[i] = windowChangeOf(now, p)
 		if len(p.After) == 0 {
 			continue
 		}

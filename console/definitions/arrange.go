@@ -2,6 +2,7 @@ package definitions
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -89,10 +90,13 @@ func (p *planner) graph() {
 	if len(p.gone) == 0 {
 		return
 	}
-	needed := map[string][]string{}
+	needed, gone := map[string][]string{}, map[string]bool{}
+	for _, id := range p.gone {
+		gone[id] = true
+	}
 	for _, c := range p.is.All() {
 		for _, in := range p.is.Inputs(c.ID) {
-			if slices.Contains(p.gone, in.ID) {
+			if gone[in.ID] {
 				needed[in.ID] = append(needed[in.ID], quoted(c.Name)+" "+string(in.Relation)+" it")
 			}
 		}
@@ -117,6 +121,7 @@ func someOf(list []string) string {
 // windows plans the windows of collections.
 func (p *planner) windows() {
 	some, whole := p.wantedWindows()
+	var all []*event.WindowChanged
 	for _, list := range []struct {
 		windows []Window
 		others  bool
@@ -126,17 +131,22 @@ func (p *planner) windows() {
 			p.refuse("windows", "%s", err)
 			return
 		}
-		for _, c := range changes {
-			p.windowStep(c)
-		}
+		all = append(all, changes...)
 	}
 	for i, id := range p.ids {
 		if d := &p.r.Collections[i]; d.Windows != nil && len(*d.Windows) == 0 {
 			for _, w := range p.was.Windows(id) {
 				stored := p.was.windows.of[id][w.Window.Name]
-				p.windowStep(&event.WindowChanged{Collection: id, Name: w.Window.Name, Before: stored.json, Reason: p.r.Reason})
+				all = append(all, &event.WindowChanged{Collection: id, Name: w.Window.Name, Before: stored.json, Reason: p.r.Reason})
 			}
 		}
+	}
+	if err := p.was.windows.room(all); err != nil {
+		p.refuse("windows", "%s", err)
+		return
+	}
+	for _, c := range all {
+		p.windowStep(c)
 	}
 }
 
@@ -155,13 +165,18 @@ func (p *planner) windowStep(c *event.WindowChanged) {
 // wantedWindows are the windows that stand by themselves, and those that are all
 // windows of their collections.
 func (p *planner) wantedWindows() (some, whole []Window) {
+	seen := map[[2]string]bool{}
 	read := func(id, path string, list []json.RawMessage) (windows []Window) {
 		for i, raw := range list {
-			w := Window{Collection: id}
-			if err := readWindow(raw, &w.Window); err != nil {
+			w, err := readWindow(raw)
+			switch key := [2]string{id, w.Name}; {
+			case err != nil:
 				p.refuse(at(path, i), "%s", err)
-			} else {
-				windows = append(windows, w)
+			case seen[key]:
+				p.refuse(at(path, i), "window %s of the collection is there twice", quoted(w.Name))
+			default:
+				seen[key] = true
+				windows = append(windows, Window{Collection: id, Window: w})
 			}
 		}
 		return windows
@@ -187,11 +202,17 @@ func (p *planner) wantedWindows() (some, whole []Window) {
 	return some, whole
 }
 
-func readWindow(raw json.RawMessage, w *window.Window) error {
+// readWindow reads a window as somebody wrote it: a field that is not known is an
+// error, so that a slip does not make another window of it.
+func readWindow(raw json.RawMessage) (window.Window, error) {
 	if len(raw) > event.MaxWindow {
-		return fmt.Errorf("the window has %d bytes, at most %d are taken", len(raw), event.MaxWindow)
+		return window.Window{}, fmt.Errorf("the window has %d bytes, at most %d are taken", len(raw), event.MaxWindow)
 	}
-	return json.Unmarshal(raw, w)
+	list, err := window.Parse(slices.Concat([]byte("["), raw, []byte("]")))
+	if err != nil {
+		return window.Window{}, errors.New(strings.TrimPrefix(err.Error(), "window 1: "))
+	}
+	return list[0], nil
 }
 
 // arrange puts the steps in order: classes, collections behind all that they depend

@@ -152,8 +152,16 @@ func (p *planner) refuseName(path, text, id string) {
 
 // same tells whether two definitions of a collection say the same.
 func same(a, b *event.Collection) bool {
-	return a.Name == b.Name && a.Comment == b.Comment && a.Limit == b.Limit && a.Schedule == b.Schedule && a.Incremental == b.Incremental &&
-		slices.Equal(a.Queries, b.Queries) && sameSet(a.Include, b.Include) && sameSet(a.Exclude, b.Exclude) && Direct(a).Equals(Direct(b))
+	return a.Name == b.Name && a.Comment == b.Comment && a.Schedule == b.Schedule && a.Incremental == b.Incremental &&
+		slices.Equal(a.Queries, b.Queries) && SameRules(a, b)
+}
+
+// SameRules tells whether two definitions of a collection mean the same members,
+// whatever their names and schedules are.
+func SameRules(a, b *event.Collection) bool {
+	texts := func(q, o event.CollectionQuery) bool { return q.WQL == o.WQL }
+	return a.Limit == b.Limit && slices.EqualFunc(a.Queries, b.Queries, texts) && sameSet(a.Include, b.Include) && sameSet(a.Exclude, b.Exclude) &&
+		Direct(a).Equals(Direct(b))
 }
 
 func sameSet(a, b []string) bool {

@@ -15,8 +15,9 @@
 // or deleted. Every other collection has an id and a name. Names are unique without
 // regard to case. An id is the site's code and five hexadecimal digits, the next
 // number that no id has had; a document may also give the id of a new collection,
-// such as one from elsewhere, or one that was deleted. Wherever a collection is
-// named, what has the word as its id counts before what has it as its name.
+// such as one from elsewhere, or one that was deleted, but none of the last 65,536
+// of the site, which are left for those that get the next one. Wherever a collection
+// is named, what has the word as its id counts before what has it as its name.
 //
 // # Documents
 //

@@ -9,6 +9,10 @@ import (
 // maxNumber is the highest number that fits the five digits of an id.
 const maxNumber = 1<<20 - 1
 
+// maxGiven is the highest number that a document may give to a new collection: the
+// numbers behind it are left for those that get the next one.
+const maxGiven = maxNumber - 1<<16
+
 // idOf is the id of a collection of a site: its code and five hexadecimal digits.
 func idOf(site string, number uint32) string { return fmt.Sprintf("%s%05X", site, number) }
 

@@ -130,7 +130,7 @@ func (p *planner) remove() {
 		c, ok := p.was.Find(word)
 		switch {
 		case !ok:
-			p.refuse(at("delete", i), "there is no collection %s", quoted(word))
+			p.refuse(at("delete", i), "there is no collection %s", quoted(cut(word)))
 		case c == root:
 			p.refuse(at("delete", i), "%s is always there", RootName)
 		case !slices.Contains(p.gone, c.ID):
@@ -181,11 +181,13 @@ func (p *planner) target(d *Collection, path string) string {
 	case d.ID != "":
 		id := strings.ToUpper(d.ID)
 		if !IsID(id) {
-			p.refuse(path+".id", "%s is no id: three letters or digits and five hexadecimal digits", quoted(d.ID))
+			p.refuse(path+".id", "%s is no id: three letters or digits and five hexadecimal digits", quoted(cut(d.ID)))
 			return ""
 		}
 		if found, ok = p.was.Get(id); !ok {
-			if n, own := numberOf(p.was.site, id); own {
+			if n, own := numberOf(p.was.site, id); own && n > maxGiven {
+				p.refuse(path+".id", "%s leaves no ids for new collections: %s is the highest that may be given", id, idOf(p.was.site, maxGiven))
+			} else if own {
 				p.is.next = max(p.is.next, n+1)
 			}
 			return id
@@ -194,7 +196,7 @@ func (p *planner) target(d *Collection, path string) string {
 		if former, there := p.was.Find(d.RenameFrom); there {
 			found, ok = former, true
 		} else if !ok {
-			p.refuse(path+".rename-from", "there is no collection %s to rename, and none %s", quoted(d.RenameFrom), quoted(d.Name))
+			p.refuse(path+".rename-from", "there is no collection %s to rename, and none %s", quoted(cut(d.RenameFrom)), quoted(d.Name))
 			return ""
 		}
 	}
@@ -250,6 +252,7 @@ func (p *planner) checkNames() {
 		}
 		c, path := p.is.byID[id], at("collections", i)+".name"
 		other, taken := p.is.Get(strings.ToUpper(c.Name))
+		holder := holders[wql.Fold(id)] // a collection of that name could not be named any more
 		switch {
 		case c.folded == root.folded:
 			p.refuse(path, "%s is built in and cannot be changed", RootName)
@@ -257,6 +260,8 @@ func (p *planner) checkNames() {
 			p.refuse(path, "%d collections would have the name %s", len(holders[c.folded]), quoted(c.Name))
 		case taken && other.ID != id:
 			p.refuse(path, "%s is the id of another collection", quoted(c.Name))
+		case p.was.byID[id] == nil && len(holder) > 0 && holder[0] != id:
+			p.refuse(at("collections", i)+".id", "%s is the name of another collection", id)
 		}
 	}
 }

@@ -245,3 +245,78 @@ func TestClasses(t *testing.T) {
 		t.Error("the class is not there")
 	}
 }
+
+// A window with a slip in it must not become another window: a field that is not
+// known is an error with its place, and so is a window that is there twice.
+func TestPlanRefusesSlipsInWindows(t *testing.T) {
+	s := newSite(t)
+	s.apply("collections: [{name: A}]")
+	for text, path := range map[string]string{
+		`collections: [{name: A, windows: [{name: n, start: 2026-01-03T01:00, minutes: 180, evry: {unit: day}}]}]`:                                                            "collections[0].windows[0]",
+		`collections: [{name: A, windows: [{name: n, start: 2026-01-03T01:00, minutes: 180, every: {unit: day, nn: 2}}]}]`:                                                    "collections[0].windows[0]",
+		`windows: [{collection: A, name: n, start: 2026-01-03T01:00, minutes: 180, enable: false}]`:                                                                           "windows[0].windows[0]",
+		`collections: [{name: A, windows: [{name: n, start: 2026-01-03T01:00, minutes: 180}, {name: n, start: 2026-01-03T02:00, minutes: 180}]}]`:                             "collections[0].windows[1]",
+		`windows: [{collection: A, name: n, start: 2026-01-03T01:00, minutes: 180}, {collection: P0100001, name: n, start: 2026-01-03T02:00, minutes: 180}, {collection: A}]`: "windows[1].windows[0]",
+	} {
+		if errors := s.refuse(text); errors[0].Path != path {
+			t.Errorf("refused at %q and not at %q: %v", errors[0].Path, path, errors)
+		}
+	}
+}
+
+// Windows that stand by themselves and those of collections count together: the fold
+// would not take what is one too many.
+func TestPlanCountsAllWindows(t *testing.T) {
+	s := newSite(t)
+	for i := range definitions.MaxWindows/definitions.MaxCollectionWindows + 1 {
+		id := fmt.Sprintf("P01%05X", i+1)
+		s.tell(&event.CollectionChanged{ID: id, After: &event.Collection{ID: id, Name: fmt.Sprint("c ", i), Limit: event.RootCollection}})
+		for j := range definitions.MaxCollectionWindows {
+			if i*definitions.MaxCollectionWindows+j < definitions.MaxWindows-1 {
+				name := fmt.Sprint("w ", j)
+				s.tell(&event.WindowChanged{Collection: id, Name: name, After: fmt.Appendf(nil, `{"name":%q,"start":"2026-01-03T01:00","minutes":180}`, name)})
+			}
+		}
+	}
+	const one = "{name: n, start: 2026-01-03T01:00, minutes: 180}"
+	s.refuse("collections: [{name: A, windows: ["+one+"]}, {name: B}]\nwindows: [{collection: B, name: n, start: 2026-01-03T01:00, minutes: 180}]", "would have 10001 windows")
+	s.apply("collections: [{name: A, windows: [" + one + "]}]")
+	if n := len(s.Now().AllWindows()); n != definitions.MaxWindows {
+		t.Errorf("there are %d windows", n)
+	}
+}
+
+// An id that a document gives takes nothing from others: neither their name, nor the
+// ids that are to come.
+func TestGivenIDsLeaveOthersAlone(t *testing.T) {
+	s := newSite(t)
+	s.apply("collections: [{name: P0100ABC}, {name: user, include: [P0100ABC]}]")
+	if e := s.refuse("collections: [{name: Taker, id: P0100ABC}]", "is the name of another collection"); e[0].Path != "collections[0].id" {
+		t.Errorf("refused at %q", e[0].Path)
+	}
+	s.refuse("collections: [{name: A, id: P01FFFFF}]", "leaves no ids", "P01EFFFF is the highest")
+	s.refuse("collections: [{name: A, id: P01F0000}]", "leaves no ids")
+	s.apply("collections: [{name: A, id: P01EFFFF}, {name: other site's, id: XYZFFFFF}]")
+	s.apply("collections: [{name: B}]")
+	if id := s.id("B"); id != "P01F0000" {
+		t.Errorf("B has the id %s", id)
+	}
+}
+
+// What a refusal quotes is short, whatever was sent, and no name steers a terminal.
+func TestRefusalsAreShort(t *testing.T) {
+	s := newSite(t)
+	long := strings.Repeat("x", 1<<20)
+	for _, r := range []*definitions.Request{
+		{Delete: []string{long}},
+		{Document: definitions.Document{Collections: []definitions.Collection{{Name: "A", ID: long}}}},
+		{Document: definitions.Document{Collections: []definitions.Collection{{Name: "A", RenameFrom: long}}}},
+	} {
+		for _, e := range s.refuseAll(r) {
+			if len(e.Error()) > 1000 {
+				t.Errorf("an error of %d bytes", len(e.Error()))
+			}
+		}
+	}
+	s.refuseAll(&definitions.Request{Document: definitions.Document{Collections: []definitions.Collection{{Name: "a\u009b2J"}}}}, "cannot be shown")
+}

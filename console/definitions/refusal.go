@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/bugle-fleet/bugle/journal/event"
@@ -66,7 +67,7 @@ func checkName(name string) error {
 		return errors.New("the collection needs a name")
 	case len(name) > event.MaxName:
 		return fmt.Errorf("the name has %d bytes, at most %d are taken", len(name), event.MaxName)
-	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }):
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
 		return fmt.Errorf("the name %s has characters that cannot be shown", quoted(cut(name)))
 	case strings.TrimSpace(name) != name:
 		return fmt.Errorf("the name %s begins or ends with a space", quoted(cut(name)))

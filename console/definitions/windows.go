@@ -137,10 +137,11 @@ func (t *windowTable) set(collection, name string, w storedWindow) bool {
 // list returns the windows of a collection, or of all if id is empty, by
 // collection and name. One that cannot be read is left out.
 func (t *windowTable) list(id string) (all []Window) {
-	for collection, of := range t.of {
-		if id != "" && collection != id {
-			continue
-		}
+	from := t.of
+	if id != "" {
+		from = map[string]map[string]storedWindow{id: t.of[id]}
+	}
+	for collection, of := range from {
 		for _, stored := range of {
 			w := Window{Collection: collection, Event: stored.event}
 			if json.Unmarshal(stored.json, &w.Window) == nil {

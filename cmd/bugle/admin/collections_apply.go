@@ -54,7 +54,7 @@ again; what the file does not name stays too.
     schedule: 0 4 * * *              # minute hour day month weekday, UTC
     incremental: true
     windows:                         # all its windows; left out, they stay
-    - {name: night, start: 2026-01-03T01:00, minutes: 180, every: {days: 1}}
+    - {name: night, start: 2026-01-03T01:00, minutes: 180, every: {unit: day}}
   - name: Notebooks
     rename-from: Laptop              # or id: P0100012, which finds it whatever its name is
   classes:

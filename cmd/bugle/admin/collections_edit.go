@@ -97,7 +97,7 @@ func (f *rules) removeFrom(d *definitions.Collection) error {
 		for _, word := range list.words {
 			i := slices.IndexFunc(*list.from, func(is string) bool { return strings.EqualFold(is, word) })
 			if i < 0 {
-				return fmt.Errorf("%s has no %s %q", d.Name, list.what, word)
+				return fmt.Errorf("%s has no %s %q", clean(d.Name), list.what, word)
 			}
 			*list.from = slices.Delete(*list.from, i, i+1)
 		}
@@ -120,7 +120,7 @@ func removeQuery(d *definitions.Collection, word string, is func(int, definition
 			return nil
 		}
 	}
-	return fmt.Errorf("%s has no query %q", d.Name, word)
+	return fmt.Errorf("%s has no query %q", clean(d.Name), word)
 }
 
 func collectionsCreate(o *Options) *cobra.Command {

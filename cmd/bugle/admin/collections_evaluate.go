@@ -94,25 +94,34 @@ func (s *session) watchEvaluation(asked *console.EvaluateReply, timeout time.Dur
 		if err := s.client.get(ctx, console.PathCollections, query("min-event", number(asked.Event)), &l); err != nil && ctx.Err() == nil {
 			return err
 		}
-		rows, waiting := evaluatedSince(&l, asked)
+		rows, waiting, gone := evaluatedSince(&l, asked)
+		if len(gone) > 0 && ctx.Err() == nil {
+			return fmt.Errorf("stopped watching: there is no collection %s any more", clean(strings.Join(gone, ", ")))
+		}
 		if len(waiting) == 0 {
 			return list(s.out, evaluatedColumns, all(rows))
 		}
 		if s.pause(ctx, evaluationPoll) != nil {
-			return fmt.Errorf("stopped watching: %s not evaluated yet; the request stays (event %d)", strings.Join(waiting, ", "), asked.Event)
+			return fmt.Errorf("stopped watching: %s not evaluated yet; the request stays (event %d)", clean(strings.Join(waiting, ", ")), asked.Event)
 		}
 	}
 }
 
-func evaluatedSince(l *console.CollectionList, asked *console.EvaluateReply) (rows []evaluatedRow, waiting []string) {
+// evaluatedSince returns what became of the collections that were asked for, and the
+// names of those that wait, and of those that were deleted meanwhile.
+func evaluatedSince(l *console.CollectionList, asked *console.EvaluateReply) (rows []evaluatedRow, waiting, gone []string) {
 	for _, ref := range asked.Collections {
 		i := slices.IndexFunc(l.Items, func(c console.CollectionInfo) bool { return c.ID == ref.ID })
-		if i < 0 || l.Items[i].Evaluated == nil || l.Items[i].Evaluated.Event <= asked.Event {
+		if i < 0 {
+			gone = append(gone, ref.Name)
+			continue
+		}
+		if l.Items[i].Evaluated == nil || l.Items[i].Evaluated.Event <= asked.Event {
 			waiting = append(waiting, ref.Name)
 			continue
 		}
 		c, r := &l.Items[i], l.Items[i].Evaluated
 		rows = append(rows, evaluatedRow{c.ID, c.Name, c.Members, r.Added, r.Removed, r.TookMS, r.Queue, r.Event})
 	}
-	return rows, waiting
+	return rows, waiting, gone
 }
