@@ -99,7 +99,6 @@ type entry struct {
 
 	published bool
 	own       *roaring.Bitmap // of the fold, copy-on-write
-	stored    []byte          // the row s as it was written last; of the fold
 }
 
 func root() *entry {
