@@ -149,6 +149,21 @@ func (g *graph) order() ([]string, error) {
 	return out, nil
 }
 
+// ordered tells that the order of an earlier graph, of which only edited ones are
+// defined otherwise, is the order of this one: the same collections name the same.
+func (g *graph) ordered(was *graph, edited map[string]bool) bool {
+	if len(g.defs) != len(was.defs) {
+		return false
+	}
+	for id := range edited {
+		before := was.defs[id]
+		if before == nil || !slices.Equal(g.inputs[id], was.inputs[id]) || asksSets(g.defs[id]) != asksSets(before) {
+			return false
+		}
+	}
+	return true
+}
+
 // freed appends those that waited for id last.
 func (g *graph) freed(to []string, id string, feeds map[string][]string, waits map[string]int) []string {
 	for _, f := range feeds[id] {

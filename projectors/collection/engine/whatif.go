@@ -23,9 +23,11 @@ func (e *Engine) WhatIf(defs []Collection, deleted []string, now time.Time) ([]C
 	if err != nil {
 		return nil, err
 	}
-	order, err := g.order()
-	if err != nil {
-		return nil, err
+	order := e.Order()
+	if !g.ordered(e.graph, edited) {
+		if order, err = g.order(); err != nil {
+			return nil, err
+		}
 	}
 	p := newPlan(e, e.plan)
 	defer p.release()
