@@ -182,7 +182,7 @@ const maxOffset = 26 * time.Hour
 func instant(wall time.Time, loc *time.Location) time.Time {
 	for at := wall.Add(-maxOffset).In(loc); ; {
 		_, offset := at.Zone()
-		begins, ends := at.ZoneBounds()
+		begins, ends := zoneBounds(at)
 		shows := wall.Add(-time.Duration(offset) * time.Second)
 		switch {
 		case !begins.IsZero() && shows.Before(begins):
@@ -192,6 +192,17 @@ func instant(wall time.Time, loc *time.Location) time.Time {
 		}
 		at = ends
 	}
+}
+
+// zoneBounds is [time.Time.ZoneBounds] with an end that lies behind at. Go's own
+// lies before it on 31 December of a leap year for which the zone's data has a rule
+// and no table (golang/go#81583); no zone's clocks change the day after.
+func zoneBounds(at time.Time) (begins, ends time.Time) {
+	begins, ends = at.ZoneBounds()
+	if !ends.IsZero() && !ends.After(at) {
+		ends = at.Add(24 * time.Hour)
+	}
+	return begins, ends
 }
 
 // after returns the first span of this window that closes after now.

@@ -200,6 +200,25 @@ func TestMW8LastDayOfTheMonth(t *testing.T) {
 	wantNext(t, l, at(t, time.UTC, "2096-03-01 00:00"), time.UTC, "2104-02-29 20:00 1h0m0s")
 }
 
+// In every year of the next centuries a window opens when the clock shows its
+// time, also in those for which a zone has a rule and no table.
+func TestFarYears(t *testing.T) {
+	l := parse(t, `{"name":"eve","start":"2026-12-31T22:00","minutes":240,"every":{"unit":"month","n":12,"day":"last"}},
+		{"name":"new","start":"2026-12-01T00:30","minutes":60,"every":{"unit":"month","day":1}}`)
+	for _, name := range []string{"UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Santiago", "Asia/Kathmandu", "Pacific/Apia"} {
+		loc := zone(t, name)
+		for year := 2026; year < 2226; year++ {
+			for _, now := range []time.Time{
+				time.Date(year, 12, 30, 12, 0, 0, 0, time.UTC), time.Date(year, 12, 31, 3, 0, 0, 0, time.UTC)} {
+				want := time.Date(year, 12, 31, 22, 0, 0, 0, loc)
+				if s, ok := l.Next(now, loc); !ok || !s.Open.Equal(want) || s.Length() != 4*time.Hour {
+					t.Fatalf("%s, at %s: %s, want %s", name, now, show(s, loc), want)
+				}
+			}
+		}
+	}
+}
+
 // A window that never closes is cut, and a calendar of it is one span.
 func TestWindowWithoutEnd(t *testing.T) {
 	l := parse(t, `{"name":"always","utc":true,"start":"1970-01-01T00:00","minutes":1440,"every":{"unit":"day"}}`)
