@@ -240,44 +240,64 @@ func (c *Console) resolve(ctx context.Context, r *PushRequest) (*roaring.Bitmap,
 	return targets, nil
 }
 
+// resolveNames is resolve for words. Those that are the number of a device like most
+// are not looked up: a list can be of a whole fleet.
 func (c *Console) resolveNames(ctx context.Context, words []string) (*roaring.Bitmap, error) {
 	v, targets := c.now(), roaring.New()
-	var unknown, blocked, silent []string
+	usual, err := v.devices.Numbers()
+	if err != nil {
+		return nil, err
+	}
+	var no refused
 	caughtUp := false
 	for _, w := range words {
-		d, err := v.findDevice(w)
-		if isNotFound(err) && !caughtUp { // it may have joined just now
-			c.catchUp(ctx)
-			caughtUp = true
-			d, err = v.findDevice(w)
+		number, ok := numberIn(usual, w)
+		if !ok {
+			d, err := v.findDevice(w)
+			if isNotFound(err) && !caughtUp { // it may have joined just now
+				c.catchUp(ctx)
+				caughtUp = true
+				d, err = v.findDevice(w)
+			}
+			if err != nil && !isNotFound(err) {
+				return nil, err
+			}
+			if err != nil || d.Removed() {
+				no.unknown = append(no.unknown, w)
+				continue
+			}
+			if !d.HasJoined() {
+				no.silent = append(no.silent, w)
+			}
+			number = d.Number
 		}
-		switch {
-		case isNotFound(err):
-			unknown = append(unknown, w)
-			continue
-		case err != nil:
-			return nil, err
-		case d.Removed():
-			unknown = append(unknown, w)
-			continue
-		case !d.HasJoined():
-			silent = append(silent, w)
+		if is, _ := c.cfg.Authority.IsBlocked(number); is {
+			no.blocked = append(no.blocked, w)
 		}
-		if is, _ := c.cfg.Authority.IsBlocked(d.Number); is {
-			blocked = append(blocked, w)
-		}
-		targets.Add(d.Number)
+		targets.Add(number)
 	}
-	if len(unknown) > 0 {
-		return nil, badRequest(titlePush, "devices: there is no %s; bugle devices list shows what there is.", some(unknown))
+	return targets, no.err()
+}
+
+// numberIn reads the number of a device that is among those.
+func numberIn(devices *roaring.Bitmap, word string) (number uint32, ok bool) {
+	n, err := strconv.ParseUint(word, 10, 32)
+	return uint32(n), err == nil && devices.Contains(uint32(n))
+}
+
+// refused are the words of a push that cannot be targets.
+type refused struct{ unknown, blocked, silent []string }
+
+func (r *refused) err() error {
+	switch {
+	case len(r.unknown) > 0:
+		return badRequest(titlePush, "devices: there is no %s; bugle devices list shows what there is.", some(r.unknown))
+	case len(r.blocked) > 0:
+		return badRequest(titlePush, "devices: %s cannot be targets, for they are blocked; unblock them or leave them out.", some(r.blocked))
+	case len(r.silent) > 0:
+		return badRequest(titlePush, "devices: %s cannot be targets, for they were imported and no agent has joined for them; leave them out.", some(r.silent))
 	}
-	if len(blocked) > 0 {
-		return nil, badRequest(titlePush, "devices: %s cannot be targets, for they are blocked; unblock them or leave them out.", some(blocked))
-	}
-	if len(silent) > 0 {
-		return nil, badRequest(titlePush, "devices: %s cannot be targets, for they were imported and no agent has joined for them; leave them out.", some(silent))
-	}
-	return targets, nil
+	return nil
 }
 
 // some quotes the first few words of a list.
