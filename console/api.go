@@ -57,6 +57,7 @@ const (
 	HeaderEvent          = "Bugle-Event"     // on answers: the event that they are as of, or that a write became
 	QueryMinEvent        = "min-event"       // on reads: wait until the views hold this event
 	QueryAt              = "at"              // on reads: as of an event, an instant, or a time back from now
+	QueryLatency         = "latency"         // on PathOperation: false leaves the latencies out
 )
 
 // TokenRequest asks for a join token. Zero values mean one hour and one use.
@@ -310,7 +311,7 @@ type OperationReply struct {
 	Operation
 	Params            map[string]any `json:"params,omitempty"`
 	RunTimeoutSeconds float64        `json:"runTimeoutSeconds"`
-	Latency           map[string]Hop `json:"latency" doc:"by hop: requested-sent, released-sent, sent-delivered, delivered-running, running-ended, ended-visible"`
+	Latency           map[string]Hop `json:"latency,omitempty" doc:"by hop: requested-sent, released-sent, sent-delivered, delivered-running, running-ended, ended-visible"`
 	Pacing            *Pacing        `json:"pacing,omitempty" doc:"absent if all targets go at once"`
 	Cancel            *Cut           `json:"cancel,omitempty" doc:"what the cancel found and ended"`
 	Stop              *Stop          `json:"stop,omitempty" doc:"why the site stopped it, and what that found and ended"`

@@ -104,8 +104,13 @@ func (v *reading) findOperation(ctx context.Context, id task.ID) (operation.Oper
 	return o, err
 }
 
-func (c *Console) getOperation(ctx context.Context, in *OperationInput) (*out[OperationReply], error) {
-	v, o, err := c.operation(ctx, in)
+type operationInput struct {
+	OperationInput
+	Latency bool `query:"latency" default:"true" doc:"false leaves the latencies out, for which all devices are read: for who only watches the counts"`
+}
+
+func (c *Console) getOperation(ctx context.Context, in *operationInput) (*out[OperationReply], error) {
+	v, o, err := c.operation(ctx, &in.OperationInput)
 	if err != nil {
 		return nil, err
 	}
@@ -119,9 +124,11 @@ func (c *Console) getOperation(ctx context.Context, in *OperationInput) (*out[Op
 			return nil, c.fail(ctx, "read the operation's parameters", err)
 		}
 	}
-	if v.past {
+	switch {
+	case !in.Latency:
+	case v.past:
 		reply.Latency, err = measure(ctx, v.operations, &o)
-	} else {
+	default:
 		reply.Latency, err = c.latency.of(ctx, v.operations, &o)
 	}
 	if err != nil {

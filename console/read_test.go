@@ -264,6 +264,11 @@ func TestLatency(t *testing.T) {
 	if d := cmp.Diff(want, get()); d != "" {
 		t.Error(d)
 	}
+	var counts console.OperationReply
+	r.do("GET", console.Path(console.PathOperation, o.ID.String())+"?"+console.QueryLatency+"=false", nil).ok(&counts)
+	if counts.Latency != nil || counts.Targets != o.Count {
+		t.Errorf("without latencies: %+v", counts)
+	}
 	// What the site said is no report: it took no time of a device.
 	r.states[o.ID] = []operation.DeviceState{{Device: 1, State: task.Lost, Sent: at(5), Started: at(9), Ended: at(100), Visible: at(100)}}
 	if d := cmp.Diff(want, get()); d != "" {

@@ -234,8 +234,16 @@ func (s *Client) Push(ctx context.Context, r console.PushRequest) (reply console
 }
 
 // Operation returns an operation as of event, or later; 0 is as of now.
-func (s *Client) Operation(ctx context.Context, id string, event uint64) (reply console.OperationReply, err error) {
-	query := url.Values{console.QueryMinEvent: {fmt.Sprint(event)}}
+func (s *Client) Operation(ctx context.Context, id string, event uint64) (console.OperationReply, error) {
+	return s.operation(ctx, id, url.Values{console.QueryMinEvent: {fmt.Sprint(event)}})
+}
+
+// Counts is Operation without latencies, which cost the site a look at every device.
+func (s *Client) Counts(ctx context.Context, id string, event uint64) (console.OperationReply, error) {
+	return s.operation(ctx, id, url.Values{console.QueryMinEvent: {fmt.Sprint(event)}, console.QueryLatency: {"false"}})
+}
+
+func (s *Client) operation(ctx context.Context, id string, query url.Values) (reply console.OperationReply, err error) {
 	err = s.Call(ctx, http.MethodGet, console.Path(console.PathOperation, id)+"?"+query.Encode(), nil, &reply)
 	return reply, err
 }

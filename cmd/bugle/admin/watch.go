@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"strings"
@@ -63,7 +64,7 @@ func (s *session) follow(ctx context.Context, op *console.OperationReply, progre
 		if err := s.pause(ctx, pause); err != nil {
 			return op, err
 		}
-		next, err := s.operation(ctx, op.Operation.Operation, 0)
+		next, err := s.progressOf(ctx, op.Operation.Operation)
 		switch {
 		case mayPass(err) && ctx.Err() == nil && silent < maxSilent:
 			silent++
@@ -96,9 +97,22 @@ func waveInWords(op *console.OperationReply) string {
 	return fmt.Sprintf("wave %d of %d, %d held", released, len(p.Waves), op.Held)
 }
 
+// progressOf is operation, with latencies only once all is done.
+func (s *session) progressOf(ctx context.Context, id string) (*console.OperationReply, error) {
+	op, err := s.readOperation(ctx, id, query(console.QueryLatency, "false"))
+	if err == nil && op.Done {
+		return s.operation(ctx, id, 0)
+	}
+	return op, err
+}
+
 func (s *session) operation(ctx context.Context, id string, event uint64) (*console.OperationReply, error) {
+	return s.readOperation(ctx, id, query(console.QueryMinEvent, number(event)))
+}
+
+func (s *session) readOperation(ctx context.Context, id string, params url.Values) (*console.OperationReply, error) {
 	op := new(console.OperationReply)
-	err := s.client.get(ctx, console.Path(console.PathOperation, id), query(console.QueryMinEvent, number(event)), op)
+	err := s.client.get(ctx, console.Path(console.PathOperation, id), params, op)
 	if err != nil {
 		return nil, err
 	}
