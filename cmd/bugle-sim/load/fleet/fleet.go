@@ -270,7 +270,7 @@ func (f *Fleet) look(id task.ID, p console.PushReply) {
 		defer cancel()
 		told, failed := 0, false
 		for told < int(p.Targets) {
-			o, err := f.site.Operation(ctx, p.Operation, p.Event)
+			o, err := f.site.Counts(ctx, p.Operation, p.Event)
 			now := time.Now()
 			if err != nil && !failed && ctx.Err() == nil {
 				failed = true

@@ -53,7 +53,7 @@ const (
 type session struct {
 	fleet   *Fleet
 	agent   int
-	raw     *net.TCPConn
+	raw     *load.Conn
 	conn    *tls.Conn
 	rest    []byte // what came behind the welcome
 	resumed bool
@@ -102,7 +102,7 @@ func (f *Fleet) connect(ctx context.Context, number int) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
-	raw := c.(*net.TCPConn)
+	raw := load.NewConn(c.(*net.TCPConn))
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
 	s := &session{fleet: f, agent: number, raw: raw, conn: tls.Client(raw, f.settings(number)), done: make(chan struct{})}
 	err = raw.SetDeadline(deadline)
@@ -247,7 +247,7 @@ func (s *session) hear(m wire.Message) error {
 			if unsafe := &s.fleet.agents[s.agent].unsafe; unsafe.Operation == m.Operation {
 				*unsafe = task.Result{}
 			}
-			s.fleet.cfg.Observer.Safe(s.agent, numberOf(m.Operation), time.Now())
+			s.fleet.cfg.Observer.Safe(s.agent, numberOf(m.Operation), s.raw.Came())
 		}
 	case *wire.Close:
 		return &load.Refused{After: m.RetryAfter, Reason: fmt.Sprintf("%s: %s", m.Code, m.Reason)}
@@ -263,7 +263,7 @@ func (s *session) answer(m *wire.Task) error {
 	if err != nil {
 		return fmt.Errorf("read task: %w", err)
 	}
-	s.fleet.cfg.Observer.Task(s.agent, numberOf(t.Operation), now)
+	s.fleet.cfg.Observer.Task(s.agent, numberOf(t.Operation), s.raw.Came())
 	r := &s.fleet.agents[s.agent].unsafe
 	*r = task.Result{Operation: t.Operation, Device: s.fleet.ids.all[s.agent].Device, Attempt: 1, State: task.Succeeded, At: now}
 	return s.report(r)

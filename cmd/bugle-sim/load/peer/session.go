@@ -78,7 +78,7 @@ type session struct {
 	number  int
 	agent   *agent
 	dialect dialect
-	raw     *net.TCPConn
+	raw     *load.Conn
 	conn    *tls.Conn
 	read    *bufio.Reader
 	resumed bool
@@ -135,7 +135,7 @@ func (t *target) connect(ctx context.Context, number int) (*session, error) {
 		}
 		conn := tls.Client(raw, t.trust.client(&t.trust.agents[number], &a.sessions))
 		if err = conn.HandshakeContext(ctx); err == nil {
-			err = giveUpAfter(raw, 0)
+			err = giveUpAfter(raw.TCPConn, 0)
 		}
 		switch {
 		case err == nil:
@@ -204,7 +204,7 @@ func (s *session) signedIn() error {
 // too.
 func (s *session) task(number uint64, first []byte) error {
 	if s.agent.had.take(number) {
-		s.target.cfg.Observer.Task(s.number, number, time.Now())
+		s.target.cfg.Observer.Task(s.number, number, s.raw.Came())
 		s.agent.unsafe = number
 		first = append(first, s.dialect.answer(number)...)
 	}
@@ -219,7 +219,7 @@ func (s *session) safe(number uint64) {
 	if s.agent.unsafe == number {
 		s.agent.unsafe = 0
 	}
-	s.target.cfg.Observer.Safe(s.number, number, time.Now())
+	s.target.cfg.Observer.Safe(s.number, number, s.raw.Came())
 }
 
 func (s *session) write(b []byte) error {
@@ -244,7 +244,7 @@ func write(to net.Conn, b []byte) error {
 const dialWait = 3 * time.Second
 
 // dial connects an agent from its address until ctx ends.
-func (t *target) dial(ctx context.Context, number int) (*net.TCPConn, error) {
+func (t *target) dial(ctx context.Context, number int) (*load.Conn, error) {
 	d := net.Dialer{KeepAlive: -1, Control: portLate, Timeout: dialWait}
 	if n := t.cfg.Addresses; n > 1 {
 		d.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+number%n))}
@@ -257,7 +257,7 @@ func (t *target) dial(ctx context.Context, number int) (*net.TCPConn, error) {
 		_ = c.Close()
 		return nil, err
 	}
-	return c, nil
+	return load.NewConn(c), nil
 }
 
 // dialAgain dials until ctx ends; d says how long one try may take.
