@@ -9,7 +9,7 @@ import (
 
 // within tells whether the listener of the file may speak for a device. If not,
 // the record is put aside; the others stand for themselves.
-func (t *translation) within(device uint32, index int, raw func() []byte) bool {
+func (t *translation) within(device uint32, index int, raw interface{ Bytes() []byte }) bool {
 	if t.scope == nil || t.scope(device) {
 		return true
 	}
@@ -20,7 +20,7 @@ func (t *translation) within(device uint32, index int, raw func() []byte) bool {
 	}
 	bad := box.BadRecord{Index: index, Reason: fmt.Sprintf("device %d is not in the scope of listener %s", device, t.file.Name.Listener)}
 	if raw != nil {
-		bad.Raw = raw()
+		bad.Raw = raw.Bytes()
 	}
 	t.bad = append(t.bad, bad)
 	return false

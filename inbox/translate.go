@@ -119,7 +119,7 @@ func (t *translation) results(c *box.Results) error {
 	for i := range c.Rows {
 		row := &c.Rows[i]
 		index := at.next()
-		if !t.within(row.Device, index, row.Bytes) {
+		if !t.within(row.Device, index, row) {
 			continue
 		}
 		if reason, forged := t.doubt(row); reason != "" {
@@ -224,7 +224,7 @@ func (t *translation) discovery(c *box.Discovery) {
 	at := newIndex(t.file.Bad)
 	for i := range c.Records {
 		d := &c.Records[i]
-		if index := at.next(); !t.within(d.Device, index, d.Bytes) {
+		if index := at.next(); !t.within(d.Device, index, d) {
 			continue
 		}
 		facts := make([]event.Fact, 0, len(d.Facts))

@@ -25,7 +25,7 @@ type spool[R any] struct {
 	files     *files
 	mu        sync.Mutex
 	waiting   []item[R]
-	spare     []item[R] // empty: where the rows of a file were that is done
+	batch     []item[R] // of the file under way, or empty
 	rows      int       // held
 	bytes     int
 	full      chan struct{} // closed when a file has made room
@@ -185,15 +185,19 @@ func (s *spool[R]) take() []item[R] {
 		}
 		n++
 	}
-	if n == len(s.waiting) {
-		batch := s.waiting
-		s.waiting, s.spare = s.spare, nil
-		return batch
+	s.batch = append(s.batch[:0], s.waiting[:n]...)
+	rest := copy(s.waiting, s.waiting[n:])
+	clear(s.waiting[rest:])
+	s.waiting = s.waiting[:rest]
+	if rest == 0 && cap(s.waiting) > roomFiles*s.perFile {
+		s.waiting = nil
 	}
-	batch := s.waiting[:n:n]
-	s.waiting = s.waiting[n:]
-	return batch
+	return s.batch
 }
+
+// roomFiles is for how many files' rows the room is kept that they took: more is seldom
+// needed again.
+const roomFiles = 4
 
 // free forgets the rows of a file that is done.
 func (s *spool[R]) free(batch []item[R]) {
@@ -204,7 +208,6 @@ func (s *spool[R]) free(batch []item[R]) {
 		s.bytes -= batch[i].size
 	}
 	clear(batch)
-	s.spare = batch[:0]
 	close(s.full)
 	s.full = make(chan struct{})
 }

@@ -39,15 +39,16 @@ func New() (*projectors.View, *Reader) {
 type state struct {
 	op      Operation
 	signed  task.Signed
-	targets *roaring.Bitmap // never changed
-	offline *roaring.Bitmap // never changed
-	begun   *roaring.Bitmap // targets with a row, nil if it is not known which
-	final   *roaring.Bitmap // targets with a final report, while the operation is open
-	frozen  *roaring.Bitmap // a copy of final for readers, nil when final has changed
-	waves   []members       // who is in the waves of op
-	out     *roaring.Bitmap // all of waves; never changed, but replaced
-	stored  []byte          // its progress as it was written last
-	touched uint64          // the last event that changed it
+	targets *roaring.Bitmap   // never changed
+	offline *roaring.Bitmap   // never changed
+	begun   *roaring.Bitmap   // targets with a row, nil if it is not known which
+	final   *roaring.Bitmap   // targets with a final report, while the operation is open
+	frozen  *roaring.Bitmap   // a copy of final for readers, nil when final has changed
+	rows    map[uint32][]byte // of begun, those that are not final, as far as there is room
+	waves   []members         // who is in the waves of op
+	out     *roaring.Bitmap   // all of waves; never changed, but replaced
+	stored  []byte            // its progress as it was written last
+	touched uint64            // the last event that changed it
 }
 
 // published is what readers get of the fold's memory.
@@ -62,6 +63,7 @@ type fold struct {
 	live    map[task.ID]*state // that are not closed and not done
 	cancels map[task.ID]Cancel // that agents may have to be told still
 	ignored Ignored
+	kept    int      // rows of all that are live
 	touched []*state // by the event under way
 	changed bool     // since the last Publish
 	last    *published
@@ -302,12 +304,8 @@ func (f *fold) report(b *projectors.Batch, e *event.Event, st *state, r *task.Re
 	d := st.begin(r.Device)
 	var old []byte
 	if st.begun == nil || st.begun.Contains(r.Device) {
-		ok, err := b.Get(key, func(v []byte) error {
-			f.old = append(f.old[:0], v...)
-			return nil
-		})
-		if err == nil && ok {
-			old = f.old
+		var err error
+		if old, err = f.rowOf(b, st, r.Device, key); err == nil && old != nil {
 			d, err = decodeDevice(old)
 		}
 		if err != nil {
@@ -328,12 +326,57 @@ func (f *fold) report(b *projectors.Batch, e *event.Event, st *state, r *task.Re
 	if st.begun != nil {
 		st.begun.Add(r.Device)
 	}
+	f.keep(st, &d)
 	if d.State.Final() {
 		st.final.Add(r.Device)
 		st.frozen = nil
 	}
 	f.touch(st, e)
 	return nil
+}
+
+// keptRows is how many rows are kept in memory: those that an answer is going to
+// change. Each takes some 150 bytes.
+const keptRows = 1 << 16
+
+// rowOf reads the row of a device, nil if there is none; it is good until the next
+// report.
+func (f *fold) rowOf(b *projectors.Batch, st *state, device uint32, key []byte) (row []byte, err error) {
+	if row = st.rows[device]; row != nil {
+		return row, nil
+	}
+	_, err = b.Get(key, func(v []byte) error {
+		f.old = append(f.old[:0], v...)
+		row = f.old
+		return nil
+	})
+	return row, err
+}
+
+// keep keeps the row that was just written if another report may follow.
+func (f *fold) keep(st *state, d *device) {
+	row, known := st.rows[d.Device]
+	switch {
+	case d.State.Final() && known:
+		delete(st.rows, d.Device)
+		f.kept--
+	case d.State.Final():
+	case known:
+		st.rows[d.Device] = append(row[:0], f.row...)
+	case f.kept < keptRows:
+		if st.rows == nil {
+			st.rows = make(map[uint32][]byte)
+		}
+		st.rows[d.Device] = bytes.Clone(f.row)
+		f.kept++
+	}
+}
+
+// leave takes an operation out of those that are live.
+func (f *fold) leave(st *state) {
+	delete(f.live, st.op.ID)
+	f.kept -= len(st.rows)
+	st.rows = nil
 }
 
 // begin is a target of which nothing was reported.
@@ -347,7 +390,7 @@ func (f *fold) save(b *projectors.Batch, e *event.Event) error {
 	for _, st := range f.touched {
 		f.changed = true
 		if st.op.Closed || st.op.Done() {
-			delete(f.live, st.op.ID)
+			f.leave(st)
 		} else {
 			f.live[st.op.ID] = st
 		}
