@@ -197,7 +197,7 @@ func (s *spool[R]) take() []item[R] {
 
 // roomFiles is for how many files' rows the room is kept that they took: more is seldom
 // needed again.
-const roomFiles = 4
+const roomFiles = 8
 
 // free forgets the rows of a file that is done.
 func (s *spool[R]) free(batch []item[R]) {

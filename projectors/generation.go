@@ -31,6 +31,7 @@ type generation struct {
 	db     *badger.DB
 	fold   Fold
 	log    *slog.Logger
+	tables compactor
 
 	// Of the goroutine that writes.
 	together  int64  // how many changes fit in one transaction
@@ -58,9 +59,10 @@ func newGeneration(v *View, number uint32, dir string, history [16]byte, head ui
 	if err != nil {
 		return nil, err
 	}
-	g := &generation{number: number, dir: dir, view: v, wants: v.wanted(), db: db, fold: v.Fold(), log: log,
+	g := &generation{number: number, dir: dir, view: v, wants: v.wanted(), db: db, fold: v.Fold(), log: log, tables: compactor{closing: make(chan struct{})},
 		together: db.MaxBatchCount() - 2, pins: make(map[uint64]int), closed: make(chan struct{})}
 	if err := g.begin(history, head, fresh); err != nil {
+		g.tables.close()
 		return nil, errors.Join(fmt.Errorf("open view %s: %w", v.Name, err), db.Close())
 	}
 	return g, nil
@@ -88,6 +90,7 @@ func (g *generation) begin(history [16]byte, head uint64, fresh bool) (err error
 	}
 	g.stored, g.floor = g.meta.position, g.meta.floor
 	g.db.SetDiscardTs(g.floor)
+	g.tables.look(g.db, badgerLog{g.log})
 	return g.load()
 }
 
@@ -116,6 +119,7 @@ func (g *generation) save() error {
 		return err
 	}
 	g.stored = g.meta.position
+	g.tables.wrote(metaSize, g.db, badgerLog{g.log})
 	return nil
 }
 
@@ -234,6 +238,7 @@ func (g *generation) flush() error {
 			return g.abandon(fmt.Errorf("view %s stops at event %d: %w", g.view.Name, b.meta.position, err), 0, "")
 		}
 		g.stored = b.meta.position
+		g.tables.wrote(b.size+metaSize, g.db, badgerLog{g.log})
 	}
 	g.meta = b.meta
 	g.drop()
@@ -342,6 +347,7 @@ func (g *generation) release(s *Snapshot) {
 		s.txn.Discard()
 	}
 	if last {
+		g.tables.close()
 		g.failed = g.db.Close()
 		close(g.closed)
 	}

@@ -20,9 +20,11 @@ func openStore(dir string, log *slog.Logger) (db *badger.DB, err error) {
 	opt := badger.DefaultOptions(dir).
 		WithLogger(badgerLog{log}).
 		WithSyncWrites(true).
-		WithMemTableSize(32 << 20).
+		WithMemTableSize(memtableSize).
 		WithNumMemtables(2).
-		WithNumCompactors(2).
+		WithNumCompactors(0). // see compactor
+		WithNumLevelZeroTables(newTables).
+		WithNumLevelZeroTablesStall(stallTables).
 		WithCompression(options.None).
 		WithBlockCacheSize(0).
 		WithValueLogFileSize(64 << 20).

@@ -308,6 +308,7 @@ func TestCompactionDropsVersions(t *testing.T) {
 	<-g.closed
 	g, err = open(t, dir, false)
 	must(t, err)
+	g.tables.aside.Wait()
 	must(t, g.db.Flatten(2))
 	exact(t, g, want)
 	after := versions(t, g.db)
