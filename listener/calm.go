@@ -31,6 +31,23 @@ func (c *calm) look(connections uint64) bool {
 	return over
 }
 
+// rushing is how many agents sign in between two looks of a file that waits, 400 a
+// second, when it is worth to let it wait.
+const rushing = 2
+
+// busy returns what tells, to one goroutine, whether agents wait for the processors that
+// files would take: the sessions of a push for their task, or a fleet that returns for
+// its handshakes.
+func (l *Listener) busy() func() bool {
+	var seen uint64
+	return func() bool {
+		now := l.count.signIns.Load()
+		came := now - seen
+		seen = now
+		return came >= rushing || l.loop != nil && l.loop.Waiting() >= manyWait
+	}
+}
+
 // giveBack gives the memory back, until ctx ends, that handshakes took when many
 // agents came at once: the runtime would keep it for long, as if that was usual.
 func (l *Listener) giveBack(ctx context.Context) {

@@ -72,7 +72,7 @@ func New(cfg Config) (*Listener, error) {
 	l.status.files = l.files
 	gather := cfg.Flush / 25
 	l.results = newSpool(l.files, gather, fileRows, lim.PendingRows, lim.PendingBytes, packResults, l.acknowledge)
-	l.results.busy = func() bool { return l.loop != nil && l.loop.Waiting() >= manyWait }
+	l.results.busy = l.busy()
 	l.facts = newSpool(l.files, gather, fileRows, lim.PendingRows, lim.PendingBytes, packFacts, received)
 	l.presence = newPresence(l.files, cfg.SnapshotEvery, cfg.SnapshotMost, cfg.Flush)
 	l.renewals = newRenewals()

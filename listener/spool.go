@@ -165,9 +165,10 @@ func (s *spool[R]) due(now time.Time) (n int, wait time.Duration) {
 	return n, wait
 }
 
-// A file waits at most so much longer while the tasks of a push are being sent; that
-// is looked at in steps. The work that a file makes, from the disk to the views, would
-// have its share of the processors, and the last agents their task later.
+// A file waits at most so much longer while the tasks of a push are being sent, or many
+// agents sign in; that is looked at in steps. The work that a file makes, from the disk
+// to the views, would have its share of the processors, and the last agents their task
+// later.
 const (
 	mostHeld = 250 * time.Millisecond
 	heldStep = 5 * time.Millisecond
