@@ -2,6 +2,8 @@ package load
 
 import (
 	"net"
+	"runtime"
+	"sync"
 	"time"
 )
 
@@ -13,6 +15,8 @@ import (
 type Conn struct {
 	*net.TCPConn
 	stamps
+	spoken sync.Once
+	gate   Gate // in which it is, or nil
 }
 
 // NewConn makes a connection of tcp, which is still to be closed by its owner.
@@ -28,4 +32,38 @@ func (c *Conn) Came() time.Time {
 		return at
 	}
 	return time.Now()
+}
+
+// A Gate is where agents pass, a few at once, who are connected and have not spoken
+// yet. Every agent has a machine of its own, which answers a server at once. Here they
+// have one or two processors together: those that come back all at once would all
+// compute their first words before any of them answered what a server said to the first
+// ones, a second and more later, and its places would be taken by them meanwhile.
+type Gate chan struct{}
+
+// gateWidth is how many agents compute their first words at once.
+const gateWidth = 16
+
+// NewGate makes a gate that is open.
+func NewGate() Gate { return make(Gate, gateWidth) }
+
+// Enter waits for c's turn, which ends with its first Write or with Leave.
+func (g Gate) Enter(c *Conn) {
+	g <- struct{}{}
+	c.gate = g
+	runtime.Gosched() // else whoever leaves is followed at once, before those that were answered
+}
+
+// Leave ends the turn of a connection, if it has one.
+func (c *Conn) Leave() {
+	if c.gate != nil {
+		c.spoken.Do(func() { <-c.gate })
+	}
+}
+
+// Write implements [net.Conn].
+func (c *Conn) Write(p []byte) (int, error) {
+	n, err := c.TCPConn.Write(p)
+	c.Leave()
+	return n, err
 }

@@ -107,6 +107,7 @@ type Fleet struct {
 	agents    []agent
 	hands     []*hand // that hold the connections, if there are any
 	all       bool    // the site has no other devices
+	gate      load.Gate
 
 	mu       sync.Mutex // of the agents' sessions
 	closing  context.Context
@@ -129,7 +130,7 @@ func Open(ctx context.Context, cfg Config) (*Fleet, error) {
 }
 
 func newFleet(cfg Config) *Fleet {
-	f := &Fleet{cfg: cfg, agents: make([]agent, cfg.Agents)}
+	f := &Fleet{cfg: cfg, agents: make([]agent, cfg.Agents), gate: load.NewGate()}
 	f.closing, f.end = context.WithCancel(context.Background())
 	return f
 }

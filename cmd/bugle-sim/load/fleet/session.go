@@ -105,6 +105,8 @@ func (f *Fleet) connect(ctx context.Context, number int) (*session, error) {
 	raw := load.NewConn(c.(*net.TCPConn))
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
 	s := &session{fleet: f, agent: number, raw: raw, conn: tls.Client(raw, f.settings(number)), done: make(chan struct{})}
+	f.gate.Enter(raw)
+	defer raw.Leave()
 	err = raw.SetDeadline(deadline)
 	if err == nil {
 		err = s.greet()

@@ -81,6 +81,7 @@ type target struct {
 	process *load.Process
 	agents  []agent
 	counter *counter
+	gate    load.Gate
 	back    backEnd
 
 	pushing sync.Mutex // one push after the other, so that numbers rise
@@ -111,7 +112,7 @@ func Open(ctx context.Context, name string, cfg Config) (load.Target, error) {
 	if cfg.Log == nil {
 		cfg.Log = io.Discard
 	}
-	t := &target{name: name, kind: k, cfg: cfg, agents: make([]agent, cfg.Agents)}
+	t := &target{name: name, kind: k, cfg: cfg, agents: make([]agent, cfg.Agents), gate: load.NewGate()}
 	t.closing, t.end = context.WithCancel(context.Background())
 	if err := t.open(ctx); err != nil {
 		err = t.fault(err)

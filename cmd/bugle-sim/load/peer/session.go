@@ -133,8 +133,11 @@ func (t *target) connect(ctx context.Context, number int) (*session, error) {
 		if err != nil {
 			return nil, err
 		}
+		t.gate.Enter(raw)
 		conn := tls.Client(raw, t.trust.client(&t.trust.agents[number], &a.sessions))
-		if err = conn.HandshakeContext(ctx); err == nil {
+		err = conn.HandshakeContext(ctx)
+		raw.Leave()
+		if err == nil {
 			err = giveUpAfter(raw.TCPConn, 0)
 		}
 		switch {
