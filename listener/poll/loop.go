@@ -274,7 +274,24 @@ func (l *Loop) poll() {
 		told := l.sources.told(events[:n], ready[:0])
 		l.pushAll(told)
 		clear(told)
+		for l.crowded() {
+			time.Sleep(crowdPause)
+		}
 	}
+}
+
+// While so many sources wait for a turn the kernel is not asked for more: they would
+// wait behind them, and each time it is asked interrupts a worker in its turns.
+const (
+	crowd      = 4 * atOnce
+	crowdPause = time.Millisecond
+)
+
+func (l *Loop) crowded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.help()
+	return l.ready.len() > crowd && !l.closed
 }
 
 func (l *Loop) tick() {
