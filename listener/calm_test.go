@@ -16,3 +16,18 @@ func TestCalm(t *testing.T) {
 		}
 	}
 }
+
+// Files wait while agents sign in one after the other, or while many have to be sent to.
+func TestBusy(t *testing.T) {
+	l := new(Listener)
+	busy := l.busy()
+	for _, c := range []struct {
+		came uint64
+		want bool
+	}{{0, false}, {1, false}, {1, false}, {2, true}, {0, false}, {9, true}, {1, false}} {
+		l.count.signIns.Add(c.came)
+		if got := busy(); got != c.want {
+			t.Errorf("after %d more sign-ins it is busy: %t", c.came, got)
+		}
+	}
+}

@@ -9,10 +9,10 @@ import (
 )
 
 const (
-	memtableSize = 32 << 20
+	memtableSize = 16 << 20
 	// newTables is how many tables may be there that only hold what was written last:
 	// more make reads slow.
-	newTables = 5
+	newTables = 8
 	// stallTables is with how many Badger lets writes wait until some are merged.
 	stallTables  = 15
 	compactAgain = time.Second // after a failure

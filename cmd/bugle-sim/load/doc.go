@@ -39,6 +39,12 @@
 // Times of a push are from just before [Target].Push is called, those of a storm from
 // the first dial. The processor time is that of the server's process, user and system.
 //
+// All agents share the few processors of this process, and each would have one of its
+// own. So an agent has a task, or knows its answer to be safe, when the bytes came to
+// its socket ([Conn]): its goroutine may read them much later, because others answer.
+// And of those who return at once few compute their first words at a time ([Gate]), so
+// that whoever was answered goes on. It is so for every kind of server.
+//
 //	wallS, signInsPerSecond   from the first dial to the last welcome
 //	signInP50Ms, signInP99Ms  of one agent, from its first dial to its welcome; waits and
 //	                          further tries after a refusal included
