@@ -8,23 +8,21 @@ import (
 
 const (
 	firstGuess = time.Millisecond // of what a handshake costs, until one is measured
-	paceWeight = 32               // handshakes that the moving mean is about
+	paceWeight = 256              // handshakes that the moving mean is about: a turn that was interrupted counts for many
 	shakeShare = 0.75             // of the processor time of a sign-in is the handshake
 	mostSpread = 5 * time.Minute  // agents take no more
 )
 
 // A pace is how fast this machine shakes hands: the moving mean of how long it
-// computes for one.
-type pace struct{ nanoseconds atomic.Int64 }
+// computes for one, at first that of all.
+type pace struct{ nanoseconds, seen atomic.Int64 }
 
 // took notes a handshake.
 func (p *pace) took(d time.Duration) {
+	weight := min(p.seen.Add(1), paceWeight)
 	for {
 		old := p.nanoseconds.Load()
-		next := old + (int64(d)-old)/paceWeight
-		if old == 0 {
-			next = int64(d)
-		}
+		next := old + (int64(d)-old)/weight
 		if p.nanoseconds.CompareAndSwap(old, max(next, 1)) {
 			return
 		}
