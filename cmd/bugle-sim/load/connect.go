@@ -90,6 +90,7 @@ func (r *Runner) idle(ctx context.Context) error {
 	f.less("rssPerAgentBytes", (float64(after.RSS)-float64(r.first.RSS))/float64(r.o.Agents))
 	f.less("rssMiB", float64(after.RSS)/mib)
 	f.says("rssBaseMiB", float64(r.first.RSS)/mib)
+	f.says("mappedMiB", float64(after.Mapped)/mib)
 	f.less("cpuPercent", 100*(after.CPU-before.CPU).Seconds()/time.Since(begun).Seconds())
 	f.says("settled", settled)
 	f.fault("lostSessions", r.lostNow())

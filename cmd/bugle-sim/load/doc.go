@@ -51,7 +51,10 @@
 //	cpuPerSignInUs            in a storm also of the missed task and its answer, and of
 //	                          whoever asks for the results meanwhile
 //	resumed                   handshakes that did resume a session
-//	rssPerAgentBytes, rssMiB, rssBaseMiB, peakGrowthMiB
+//	rssPerAgentBytes, rssMiB, rssBaseMiB, peakGrowthMiB   resident memory; on Linux
+//	                          without pages of files (mappedMiB): a server maps its
+//	                          tables at the start and lets go of them, as if agents
+//	                          took less than nothing
 //	settled                   0 if memory went on to move and was measured all the same
 //	pushReturnedMs            the server has taken the task
 //	taskP50Ms, taskP99Ms, taskLastMs    an agent has it

@@ -83,6 +83,11 @@ type Observer interface {
 // Usage is what a process has used.
 type Usage struct {
 	CPU  time.Duration // of user and system, since it began
-	RSS  uint64        // bytes that are resident
+	RSS  uint64        // bytes that are resident, on Linux without pages of files
 	Peak uint64        // the most that was, since it began or since the last ResetPeak
+
+	// Mapped is what is resident of files, which the system takes back when it needs it;
+	// 0 where it is not told. It counts neither in RSS nor in Peak, as far as it was the
+	// same at the time.
+	Mapped uint64
 }

@@ -116,37 +116,37 @@ func usage(pid int) (u Usage, err error) {
 	if err != nil {
 		return u, fmt.Errorf("measure process: %w", err)
 	}
-	u.RSS, u.Peak, err = memoryOf(b)
+	m, err := memoryOf(b)
 	if err != nil {
 		return u, fmt.Errorf("measure process %d: %w", pid, err)
 	}
+	u.RSS, u.Mapped = m.anonymous+m.shared, m.file
+	u.Peak = max(u.RSS, m.peak-min(m.peak, m.file))
 	return u, nil
 }
 
+// memory is what /proc/PID/status says of it, in bytes.
+type memory struct{ anonymous, shared, file, peak uint64 }
+
 // memoryOf reads /proc/PID/status.
-func memoryOf(status []byte) (rss, peak uint64, err error) {
-	found := 0
+func memoryOf(status []byte) (m memory, err error) {
+	of := map[string]*uint64{"RssAnon": &m.anonymous, "RssShmem": &m.shared, "RssFile": &m.file, "VmHWM": &m.peak}
 	lines := bufio.NewScanner(bytes.NewReader(status))
 	for lines.Scan() {
 		name, value, _ := strings.Cut(lines.Text(), ":")
-		var to *uint64
-		switch name {
-		case "VmRSS":
-			to = &rss
-		case "VmHWM":
-			to = &peak
-		default:
+		to := of[name]
+		if to == nil {
 			continue
 		}
 		kib, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 54)
 		if err != nil {
-			return 0, 0, fmt.Errorf("read %s: %w", name, err)
+			return memory{}, fmt.Errorf("read %s: %w", name, err)
 		}
 		*to = kib << 10
-		found++
+		delete(of, name)
 	}
-	if found != 2 {
-		return 0, 0, fmt.Errorf("its status names no memory; it may have ended")
+	if len(of) > 0 {
+		return memory{}, fmt.Errorf("its status names no memory; it may have ended")
 	}
-	return rss, max(rss, peak), nil
+	return m, nil
 }

@@ -3,6 +3,7 @@ package load
 import (
 	"os/exec"
 	"runtime"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -43,12 +44,13 @@ func TestAheadIsInheritedAndTakenBack(t *testing.T) {
 }
 
 func TestMemoryOf(t *testing.T) {
-	rss, peak, err := memoryOf([]byte("Name:\tbugle\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n"))
-	if rss != 1<<20 || peak != 2<<20 || err != nil {
-		t.Errorf("%d, %d, %v", rss, peak, err)
+	const all = "Name:\tbugle\nVmHWM:\t    2048 kB\nRssAnon:\t    1024 kB\nRssFile:\t 3 kB\nRssShmem:\t 1 kB\n"
+	m, err := memoryOf([]byte(all))
+	if want := (memory{anonymous: 1 << 20, shared: 1 << 10, file: 3 << 10, peak: 2 << 20}); m != want || err != nil {
+		t.Errorf("%+v, %v", m, err)
 	}
-	for _, bad := range []string{"", "VmRSS:\t1 kB\n", "VmRSS:\tx kB\nVmHWM:\t1 kB\n", "State:\tZ (zombie)\n"} {
-		if _, _, err := memoryOf([]byte(bad)); err == nil {
+	for _, bad := range []string{"", "RssAnon:\t1 kB\n", strings.Replace(all, "1024", "x", 1), "State:\tZ (zombie)\n"} {
+		if _, err := memoryOf([]byte(bad)); err == nil {
 			t.Errorf("%q has memory", bad)
 		}
 	}

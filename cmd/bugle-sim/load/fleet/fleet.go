@@ -317,6 +317,7 @@ func (f *Fleet) Usage() (sum load.Usage, err error) {
 		sum.CPU += u.CPU
 		sum.RSS += u.RSS
 		sum.Peak += u.Peak
+		sum.Mapped += u.Mapped
 	}
 	return sum, nil
 }
