@@ -48,12 +48,12 @@ func (c *compactor) look(db *badger.DB, log badgerLog) {
 	}
 	c.aside.Go(func() {
 		defer c.running.Store(false)
-		for n := fresh(db); n > newTables; n = fresh(db) {
+		for fresh(db) > newTables {
 			err := db.Flatten(1)
-			if err == nil && fresh(db) < n {
+			if err == nil {
 				continue
 			}
-			log.Warningf("of %d tables none is merged, it is tried again: %v", n, err)
+			log.Warningf("tables are not merged, it is tried again: %v", err)
 			select {
 			case <-time.After(compactAgain):
 			case <-c.closing:
