@@ -68,6 +68,24 @@ func (c *siteClock) ask() [16]byte {
 	return c.nonce
 }
 
+// askIfUnsure is [siteClock.ask] if the time was not proven in this process, or too
+// long ago; else it is zero: then the beacon that everybody gets will do, for which
+// nobody signs anew.
+func (c *siteClock) askIfUnsure() [16]byte {
+	if c.isProven() {
+		return [16]byte{}
+	}
+	return c.ask()
+}
+
+// isProven tells whether a beacon without a nonce would keep the estimate reliable.
+func (c *siteClock) isProven() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	return c.sure && !c.stepped(now) && now.Mono-c.heard <= longSilence
+}
+
 // hear takes a beacon whose signature holds, and tells whether it is the one that
 // was asked for.
 func (c *siteClock) hear(b task.Beacon) (ours bool) {

@@ -63,3 +63,44 @@ func TestAnswerFromBeforeASleep(t *testing.T) {
 		}
 	})
 }
+
+// TestNonceOfASignIn: a proven estimate needs no signature of its own, whatever else
+// does.
+func TestNonceOfASignIn(t *testing.T) {
+	for name, c := range map[string]struct {
+		before func(*siteClock)
+		asks   bool
+	}{
+		"a new process":         {func(*siteClock) {}, true},
+		"a beacon of nobody's":  {func(c *siteClock) { c.hear(task.Beacon{Time: time.Now()}) }, true},
+		"proven":                {func(c *siteClock) { prove(c) }, false},
+		"away for an hour":      {func(c *siteClock) { prove(c); time.Sleep(time.Hour) }, false},
+		"away for three hours":  {func(c *siteClock) { prove(c); time.Sleep(3 * time.Hour) }, true},
+		"the machine has slept": {func(c *siteClock) { prove(c); c.at.Wall = c.at.Wall.Add(-time.Minute) }, true},
+		"goes on by what all get": {func(c *siteClock) {
+			prove(c)
+			time.Sleep(time.Hour)
+			c.hear(task.Beacon{Time: time.Now()})
+			time.Sleep(90 * time.Minute)
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				clock := newSiteClock(systemClocks)
+				c.before(clock)
+				if asks := clock.askIfUnsure() != [16]byte{}; asks != c.asks {
+					t.Fatalf("signs in with a nonce: %t, want %t", asks, c.asks)
+				}
+				if c.asks {
+					return
+				}
+				clock.hear(task.Beacon{Time: time.Now().Add(-10 * time.Second)})
+				if _, _, fresh := clock.read(); !fresh {
+					t.Error("the beacon that all get does not make the estimate one to rely on")
+				}
+			})
+		})
+	}
+}
+
+func prove(c *siteClock) { c.hear(task.Beacon{Time: time.Now(), Nonce: c.ask()}) }

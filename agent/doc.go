@@ -31,6 +31,10 @@
 // deadline comes no later. After two hours without a beacon the next one counts
 // only with a nonce, for without one it may be old.
 //
+// So whoever comes back signs in with a nonce only if its estimate is not proven, or
+// two hours old: a fleet that returns at once takes the beacon that all get, and costs
+// the site no signatures.
+//
 // # Which carrier
 //
 // TCP if it works, else a WebSocket, else long poll (package carrier), the latter

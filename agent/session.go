@@ -85,7 +85,7 @@ func (a *Agent) newSession(conn link) *session {
 func (s *session) greet(ctx context.Context) (*wire.Close, error) {
 	stop := context.AfterFunc(ctx, func() { s.conn.Close() })
 	defer stop()
-	hello := &wire.SignIn{Version: wire.Version, Agent: s.a.cfg.Version, Nonce: s.a.clock.ask(), Keyring: s.a.id.keys.Load().number}
+	hello := &wire.SignIn{Version: wire.Version, Agent: s.a.cfg.Version, Nonce: s.a.clock.askIfUnsure(), Keyring: s.a.id.keys.Load().number}
 	s.a.mu.Lock()
 	s.a.dropped = false // what is dropped from here on may not come again with this sign-in
 	s.a.mu.Unlock()

@@ -3,6 +3,7 @@ package listener
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -159,4 +160,72 @@ func TestPacerProperty(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A keepingDriver keeps what is written, each write by itself.
+type keepingDriver struct {
+	countingDriver
+	writes []string // the types of the messages in each
+}
+
+func (d *keepingDriver) put(b []byte) error {
+	var types []string
+	for len(b) > 0 {
+		m, n, err := wire.Next(b)
+		if err != nil || n == 0 {
+			return fmt.Errorf("%d bytes are no frame: %w", len(b), err)
+		}
+		types, b = append(types, m.Type().String()), b[n:]
+	}
+	d.writes = append(d.writes, strings.Join(types, " "))
+	return nil
+}
+
+// TestTaskBehindWelcome writes to who returns in as few pieces as can be: what it has
+// missed comes with the welcome, unless much is before it, or keys that it must take
+// first, or it is not due any more.
+func TestTaskBehindWelcome(t *testing.T) {
+	l := idleListener(t)
+	p := newPKI(t)
+	openUntil := func(end time.Time) *operation {
+		u := p.operationAt(end.Add(-time.Hour), end, 7)
+		tk, err := u.Signed.Task()
+		if err != nil {
+			t.Fatal(err)
+		}
+		op := newOperation(tk, u)
+		op.all = true
+		return op
+	}
+	long := make([]byte, writeChunk/2)
+	for name, c := range map[string]struct {
+		before func(*session)
+		op     *operation
+		want   []string
+	}{
+		"one task":       {nil, openUntil(time.Now().Add(time.Minute)), []string{"welcome task"}},
+		"not due":        {nil, openUntil(time.Now().Add(-time.Minute)), []string{"welcome"}},
+		"much before it": {func(s *session) { s.reply(&wire.Policy{ETag: "1", Part: 1, Of: 1, Chunk: long}) }, openUntil(time.Now().Add(time.Minute)), []string{"welcome policy", "task"}},
+		"keys first":     {func(s *session) { s.keyrings([][]byte{s.encode(&wire.Keyring{Signed: []byte{1}})}) }, openUntil(time.Now().Add(time.Minute)), []string{"welcome", "keyring", "task"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSession(l, nil, carrierTCP, 7, "")
+			d := new(keepingDriver)
+			s.driver = d
+			s.welcome(&wire.Welcome{Version: wire.Version, Listener: "IDLE", KeepAlive: time.Minute})
+			if c.before != nil {
+				c.before(s)
+			}
+			s.deliver(c.op, nil)
+			for more := true; more; {
+				var err error
+				if more, _, err = s.writeNext(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !slices.Equal(d.writes, c.want) {
+				t.Errorf("%q is written, want %q", d.writes, c.want)
+			}
+		})
+	}
 }

@@ -181,15 +181,16 @@ func (s *session) tooSlow() {
 func (s *session) writeNext() (more, ended bool, err error) {
 	frames, next, ended := s.take()
 	switch {
+	case next.op != nil:
+		return true, ended, s.sendTask(frames, next)
 	case len(frames) > 0:
 		return true, ended, s.sendFrames(frames)
-	case next.op != nil:
-		return true, ended, s.sendTask(next)
 	}
 	return false, ended, nil
 }
 
-// take removes what is to be written next.
+// take removes what is to be written next: frames, or a task, or the task that waits
+// right behind a few frames and goes with them, as one does behind a welcome.
 func (s *session) take() (frames [][]byte, next delivery, ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -200,8 +201,12 @@ func (s *session) take() (frames [][]byte, next delivery, ended bool) {
 	defer s.tidy()
 	switch {
 	case len(q.frames) > 0:
+		few := q.bytes <= writeChunk/2
 		frames = q.frames
 		q.frames, q.bytes = nil, 0
+		if few && len(q.rings) == 0 {
+			next = q.nextTask()
+		}
 	case len(q.rings) > 0:
 		frames, q.rings = q.rings, nil
 	default:
@@ -230,7 +235,10 @@ var scratch = sync.Pool{New: func() any { b := make([]byte, 0, 2*writeChunk); re
 
 // sendFrames writes frames, small ones together.
 func (s *session) sendFrames(frames [][]byte) error {
-	if len(frames) == 1 {
+	switch len(frames) {
+	case 0:
+		return nil
+	case 1:
 		return s.driver.put(frames[0])
 	}
 	b := scratch.Get().(*[]byte)
@@ -250,8 +258,8 @@ func (s *session) sendFrames(frames [][]byte) error {
 }
 
 // sendTask sends an operation if it is still due, which is decided here and now,
-// and reports it.
-func (s *session) sendTask(d delivery) error {
+// and reports it. The frames go before it in any case.
+func (s *session) sendTask(frames [][]byte, d delivery) error {
 	if d.push != nil {
 		defer s.l.settled(d.push)
 	}
@@ -261,11 +269,11 @@ func (s *session) sendTask(d delivery) error {
 		s.l.cfg.Log.Error("encode task", "operation", d.op.task.Operation, "err", err)
 	}
 	if f == nil {
-		return nil
+		return s.sendFrames(frames)
 	}
 	s.sending.Lock()
 	defer s.sending.Unlock()
-	if err := s.driver.put(f); err != nil {
+	if err := s.sendFrames(append(frames, f)); err != nil {
 		return err
 	}
 	s.l.count.pushes.Add(1)

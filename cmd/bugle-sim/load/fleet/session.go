@@ -27,6 +27,7 @@ const (
 type agent struct {
 	// Of the session that is, or of SignIn between two sessions.
 	unsafe task.Result // the newest one that the site may not have
+	timed  bool        // it knows the site's time, and asks for no beacon of its own any more
 
 	ticket  *tls.ClientSessionState // of the last session, nil if there is none
 	session *session                // newest; only SignIn and beat look at it, under Fleet.mu
@@ -146,8 +147,11 @@ func (s *session) greet() error {
 	}
 	s.resumed = state.DidResume
 	hello := &wire.SignIn{Version: wire.Version, Agent: version}
-	_, _ = rand.Read(hello.Nonce[:])
-	unsafe := &s.fleet.agents[s.agent].unsafe
+	me := &s.fleet.agents[s.agent]
+	if !me.timed {
+		_, _ = rand.Read(hello.Nonce[:])
+	}
+	unsafe := &me.unsafe
 	if !unsafe.Operation.IsZero() {
 		hello.Pending = 1
 	}
@@ -170,7 +174,7 @@ func (s *session) greet() error {
 		case *wire.Close:
 			return &load.Refused{After: m.RetryAfter, Reason: fmt.Sprintf("%s: %s", m.Code, m.Reason)}
 		case *wire.Welcome:
-			s.rest = append(s.rest, in[used:]...)
+			s.rest, me.timed = append(s.rest, in[used:]...), true
 			if unsafe.Operation.IsZero() {
 				return nil
 			}
