@@ -296,6 +296,8 @@ func (l *Listener) shake(ctx context.Context, raw visiting, config *tls.Config) 
 type visiting interface {
 	net.Conn
 	lend(giveBack func())
+	identify(id wire.Identity) // by its ticket, see [withTickets]
+	identity() *wire.Identity
 	shook()
 }
 

@@ -37,8 +37,10 @@ type keyed struct {
 	v *visitor
 }
 
-func (k keyed) lend(giveBack func()) { k.v.lend(giveBack) }
-func (k keyed) shook()               { k.v.shook() }
+func (k keyed) lend(giveBack func())      { k.v.lend(giveBack) }
+func (k keyed) identify(id wire.Identity) { k.v.identify(id) }
+func (k keyed) identity() *wire.Identity  { return k.v.identity() }
+func (k keyed) shook()                    { k.v.shook() }
 
 // meet shakes hands with a device. What it returns carries the session.
 func (l *Listener) meet(ctx context.Context, v *visitor) (connection, wire.Identity, error) {
@@ -66,7 +68,11 @@ func (l *Listener) identified(ctx context.Context, v visiting, config *tls.Confi
 	if err != nil {
 		return nil, wire.Identity{}, err
 	}
-	id, err := wire.IdentityOf(conn.ConnectionState().PeerCertificates[0])
+	shown := conn.ConnectionState().PeerCertificates
+	if id := v.identity(); len(shown) == 0 && id != nil {
+		return conn, *id, nil
+	}
+	id, err := wire.IdentityOf(shown[0])
 	return conn, id, err
 }
 

@@ -120,8 +120,9 @@ func TestNothingElseIsKept(t *testing.T) {
 	a.alone()
 }
 
-// TestKeysCannotBeKept signs devices in whose certificates are so large that their
-// tickets are in several records: they are served all the same, and it is said once.
+// TestKeysCannotBeKept signs devices in whose certificates are so large, and shown with
+// that of the CA so that tickets hold them, that their tickets are in several records:
+// they are served all the same, and it is said once.
 func TestKeysCannotBeKept(t *testing.T) {
 	withPark(t, ParkKeys)
 	var log lines
@@ -132,6 +133,8 @@ func TestKeysCannotBeKept(t *testing.T) {
 		config := b.pki.client(d+1, func(c *x509.Certificate) {
 			c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 32473, 1}, Value: large}}
 		})
+		shown := &config.Certificates[0].Certificate
+		*shown = append(*shown, b.pki.cert.Raw)
 		config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 		conn, err := b.connect(config)
 		if err != nil {

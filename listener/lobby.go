@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bugle-fleet/bugle/listener/poll"
+	"github.com/bugle-fleet/bugle/listener/wire"
 )
 
 // A lobby holds the connections to one port of whom it is not known yet who they
@@ -313,9 +314,10 @@ type visitor struct {
 
 	// Of the goroutine that shakes hands.
 	hasTurn  bool
-	turned   time.Time     // when its turn began
-	computed time.Duration // in its turns, so far
-	giveBack func()        // what was lent for the handshake; nil if nothing
+	turned   time.Time      // when its turn began
+	computed time.Duration  // in its turns, so far
+	giveBack func()         // what was lent for the handshake; nil if nothing
+	is       *wire.Identity // by its ticket, until somebody has asked
 }
 
 func newVisitor(raw net.Conn, turns chan struct{}) *visitor {
@@ -378,6 +380,15 @@ func (v *visitor) rest() {
 
 // lend takes note of what is given back when the handshake is over.
 func (v *visitor) lend(giveBack func()) { v.giveBack = giveBack }
+
+func (v *visitor) identify(id wire.Identity) { v.is = &id }
+
+// identity is who it is by its ticket, or nil; it is said once.
+func (v *visitor) identity() *wire.Identity {
+	id := v.is
+	v.is = nil
+	return id
+}
 
 // shook ends the handshake. In its second turn a client has said who it is, so that
 // nearly all was computed that is to be.

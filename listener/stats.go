@@ -75,7 +75,7 @@ func (l *Listener) Stats() Stats {
 	}
 	s.Cancels, s.Renewals, s.RenewsDropped = c.cancels.Load(), c.renewals.Load(), c.renewsDropped.Load()
 	s.Slowed, s.CutSlow, s.TooOften, s.Owing = c.slowed.Load(), c.cutSlow.Load(), c.tooOften.Load(), l.budgets.owing(time.Now())
-	s.Overflowed, s.NoFiles, s.Known, s.Resumed = c.overflowed.Load(), c.noFiles.Load(), l.verified.found(), c.resumed.Load()
+	s.Overflowed, s.NoFiles, s.Known, s.Resumed = c.overflowed.Load(), c.noFiles.Load(), l.verified.hits.Load(), c.resumed.Load()
 	s.Waiting = l.lobby.waits() + l.webLobby.waits()
 	s.HandshakeCost, s.SignInRate, s.Spread = l.pace.mean(), l.rate(), l.spread()
 	s.Keyring = l.table.newestRing()

@@ -1,14 +1,11 @@
 package listener
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/binary"
 	"errors"
 	"math"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,15 +14,18 @@ import (
 )
 
 var (
-	errNoCAs        = errors.New("no CA vouches for devices")
-	errProtocolName = errors.New("connection does not name the protocol " + wire.ALPN)
-	errOtherSite    = errors.New("certificate is of another site")
+	errUnknown       = errors.New("certificate is not known any more")
+	errNoCAs         = errors.New("no CA vouches for devices")
+	errNoCertificate = errors.New("client didn't provide a certificate") // as crypto/tls says it
+	errProtocolName  = errors.New("connection does not name the protocol " + wire.ALPN)
+	errOtherSite     = errors.New("certificate is of another site")
 )
 
 // tlsConfig admits devices of the site that speak the protocol. VerifyConnection
 // is called for resumed sessions too, so that a ticket is worth no more than the
-// certificate in it is at that moment. Resumed counts them.
+// certificate of the device is at that moment. Resumed counts them.
 func tlsConfig(cfg *Config, known *verified, resumed *atomic.Uint64) *tls.Config {
+	a := &admission{site: cfg.Site, known: known, resumed: resumed}
 	return withTickets(&tls.Config{
 		MinVersion:     tls.VersionTLS13,
 		GetCertificate: cfg.Certificate,
@@ -33,26 +33,58 @@ func tlsConfig(cfg *Config, known *verified, resumed *atomic.Uint64) *tls.Config
 		NextProtos:     []string{wire.ALPN},
 
 		CurvePreferences: cfg.Curves,
-		VerifyConnection: func(cs tls.ConnectionState) error {
-			if cs.NegotiatedProtocol != wire.ALPN {
-				return errProtocolName
-			}
-			if err := known.check(cs.PeerCertificates, time.Now()); err != nil {
-				return err
-			}
-			id, err := wire.IdentityOf(cs.PeerCertificates[0])
-			if err != nil {
-				return err
-			}
-			if id.Site != cfg.Site {
-				return errOtherSite
-			}
-			if cs.DidResume {
-				resumed.Add(1)
-			}
-			return nil
-		},
-	})
+		VerifyConnection: a.check,
+	}, a)
+}
+
+// An admission decides who is let in by a TLS connection.
+type admission struct {
+	site    string
+	known   *verified
+	resumed *atomic.Uint64 // how many came with a ticket
+}
+
+// check is for who has shown a certificate, in this handshake or that of the ticket.
+func (a *admission) check(cs tls.ConnectionState) error {
+	if cs.NegotiatedProtocol != wire.ALPN {
+		return errProtocolName
+	}
+	if len(cs.PeerCertificates) == 0 {
+		return errNoCertificate
+	}
+	if err := a.known.check(cs.PeerCertificates, time.Now()); err != nil {
+		return err
+	}
+	id, err := wire.IdentityOf(cs.PeerCertificates[0])
+	if err != nil {
+		return err
+	}
+	if id.Site != a.site {
+		return errOtherSite
+	}
+	if cs.DidResume {
+		a.resumed.Add(1)
+	}
+	return nil
+}
+
+// checkKnown is for who has resumed a session with a certificate of that fingerprint.
+func (a *admission) checkKnown(cs tls.ConnectionState, print fingerprint) error {
+	if cs.NegotiatedProtocol != wire.ALPN {
+		return errProtocolName
+	}
+	if !a.isKnown(print) {
+		return errUnknown
+	}
+	a.known.hits.Add(1)
+	a.resumed.Add(1)
+	return nil
+}
+
+// isKnown tells whether the certificate is known, and good at this moment.
+func (a *admission) isKnown(print fingerprint) bool {
+	pool := a.known.cas()
+	return pool != nil && a.known.knows(print, pool, time.Now())
 }
 
 // httpsConfig checks a client certificate if one is given: see [verified.shown].
@@ -66,86 +98,7 @@ func httpsConfig(cfg *Config, known *verified) *tls.Config {
 		},
 		NextProtos:       []string{"h2", "http/1.1"},
 		CurvePreferences: cfg.Curves,
-	})
-}
-
-// ticketTime is how long after a full handshake a device may come with tickets: then
-// it must prove again that it has the key of its certificate.
-const ticketTime = 24 * time.Hour
-
-// ticketMark begins what a ticket holds of ours; the moment of the full handshake
-// follows, in Unix seconds.
-var ticketMark = []byte("bugle1")
-
-const preSharedKey = 41 // the extension that shows a ticket, RFC 8446, 4.2
-
-// withTickets lets sessions of base be resumed for [ticketTime]. The keys of the
-// tickets are base's, which crypto/tls makes and changes daily: they are in memory
-// alone and end with the process.
-func withTickets(base *tls.Config) *tls.Config {
-	newResumption(base, base)
-	plain := base.Clone()
-	spare := &sync.Pool{New: func() any { return newResumption(plain.Clone(), base) }}
-	base.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		if !slices.Contains(hello.Extensions, preSharedKey) {
-			return nil, nil // base will do
-		}
-		r := spare.Get().(*resumption)
-		if v, ok := hello.Conn.(visiting); ok {
-			v.lend(func() { spare.Put(r) })
-		}
-		return r.config, nil
-	}
-	return base
-}
-
-// A resumption is the configuration of one handshake at a time that may resume a
-// session. The connection keeps it, and asks it nothing about tickets any more: so
-// the next handshake can have it too.
-type resumption struct {
-	config *tls.Config
-	since  uint64 // of the ticket that was taken
-}
-
-// newResumption makes c give and take tickets by the keys of base, which itself takes
-// none. If one is taken, the ticket that follows is as old.
-func newResumption(c, base *tls.Config) *resumption {
-	r := &resumption{config: c}
-	c.WrapSession = func(cs tls.ConnectionState, s *tls.SessionState) ([]byte, error) {
-		proven := uint64(time.Now().Unix())
-		if cs.DidResume {
-			proven = r.since
-		}
-		s.Extra = append(s.Extra, binary.BigEndian.AppendUint64(bytes.Clone(ticketMark), proven))
-		return base.EncryptTicket(cs, s)
-	}
-	c.UnwrapSession = func(ticket []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
-		s, err := base.DecryptTicket(ticket, cs)
-		if s == nil || err != nil {
-			return nil, err
-		}
-		proven, ok := provenAt(s.Extra)
-		if !ok || !isFresh(proven, time.Now()) || c == base {
-			return nil, nil
-		}
-		r.since = proven
-		return s, nil
-	}
-	return r
-}
-
-func provenAt(extra [][]byte) (at uint64, ok bool) {
-	for _, e := range extra {
-		if mark, ok := bytes.CutPrefix(e, ticketMark); ok && len(mark) == 8 {
-			return binary.BigEndian.Uint64(mark), true
-		}
-	}
-	return 0, false
-}
-
-func isFresh(proven uint64, now time.Time) bool {
-	age := now.Unix() - int64(proven)
-	return age >= 0 && age <= int64(ticketTime/time.Second)
+	}, nil)
 }
 
 // verified checks certificates, and remembers those of devices for which it has
@@ -162,7 +115,8 @@ type verified struct {
 	mu         sync.Mutex
 	pool       *x509.CertPool // whose certificates vouch for all in here
 	young, old map[fingerprint]window
-	hits       uint64
+
+	hits atomic.Uint64 // how often a certificate was known, or that of a ticket
 }
 
 // A fingerprint is the first 160 bits of the SHA-256 of a certificate: two with the
@@ -191,6 +145,7 @@ func (k *verified) check(shown []*x509.Certificate, now time.Time) error {
 	}
 	print := fingerprintOf(shown[0])
 	if k.knows(print, pool, now) {
+		k.hits.Add(1)
 		return nil
 	}
 	opts := x509.VerifyOptions{Roots: pool, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
@@ -237,11 +192,7 @@ func (k *verified) knows(print fingerprint, pool *x509.CertPool, now time.Time) 
 			k.put(print, w)
 		}
 	}
-	if !ok || !w.holds(now) {
-		return false
-	}
-	k.hits++
-	return true
+	return ok && w.holds(now)
 }
 
 func (k *verified) remember(print fingerprint, pool *x509.CertPool, w window) {
@@ -264,13 +215,6 @@ func (k *verified) put(print fingerprint, w window) {
 		k.young, k.old = make(map[fingerprint]window), k.young
 	}
 	k.young[print] = w
-}
-
-// found is how often a certificate was known.
-func (k *verified) found() uint64 {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.hits
 }
 
 // shown checks the certificate that a client of the HTTPS port has shown, if any;
