@@ -37,12 +37,19 @@ func pinned(hash [32]byte, host string) *tls.Config {
 	})
 }
 
+// keyExchanges are a hybrid one that withstands quantum computers, and a plain one for
+// listeners that do not know it. Both are over P-256: for that crypto/tls has assembly,
+// so a handshake costs a listener about 35 µs less than over X25519, a tenth of a
+// session that is resumed (BENCHMARKS.md, "The listener at scale").
+var keyExchanges = []tls.CurveID{tls.SecP256r1MLKEM768, tls.CurveP256}
+
 // clientTLS leaves all checks of the server to verify, which crypto/tls calls at
 // the end of every handshake and before any byte of ours is sent. Its own check
 // is off because it knows neither the pin nor how to allow for a wrong clock.
 func clientTLS(verify func(tls.ConnectionState) error) *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS13,
+		CurvePreferences:   keyExchanges,
 		InsecureSkipVerify: true,
 		VerifyConnection:   verify,
 	}

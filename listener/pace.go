@@ -8,7 +8,8 @@ import (
 
 const (
 	firstGuess = time.Millisecond // of what a handshake costs, until one is measured
-	paceWeight = 256              // handshakes that the moving mean is about: a turn that was interrupted counts for many
+	paceWeight = 256              // handshakes that the moving mean is about
+	mostCost   = 4                // times the mean that one counts for: beyond, its turn was interrupted
 	shakeShare = 0.75             // of the processor time of a sign-in is the handshake
 	mostSpread = 5 * time.Minute  // agents take no more
 )
@@ -21,8 +22,11 @@ type pace struct{ nanoseconds, seen atomic.Int64 }
 func (p *pace) took(d time.Duration) {
 	weight := min(p.seen.Add(1), paceWeight)
 	for {
-		old := p.nanoseconds.Load()
-		next := old + (int64(d)-old)/weight
+		old, cost := p.nanoseconds.Load(), int64(d)
+		if weight == paceWeight {
+			cost = min(cost, max(mostCost*old, int64(firstGuess)))
+		}
+		next := old + (cost-old)/weight
 		if p.nanoseconds.CompareAndSwap(old, max(next, 1)) {
 			return
 		}

@@ -44,8 +44,23 @@ func TestPace(t *testing.T) {
 		t.Fatalf("%g a second", r)
 	}
 	p.took(100 * time.Millisecond) // once
-	if r := p.rate(1, 2); r < 100 {
-		t.Fatalf("%g a second after one that took long", r)
+	if r := p.rate(1, 2); r < 490 {
+		t.Fatalf("%g a second after one whose turn was interrupted", r)
+	}
+	for range 20 * paceWeight {
+		p.took(100 * time.Millisecond)
+	}
+	if r := p.rate(1, 2); r > 11 {
+		t.Fatalf("%g a second on a machine that has become slow", r)
+	}
+	for range 20 * paceWeight {
+		p.took(0)
+	}
+	for range 20 * paceWeight {
+		p.took(2 * time.Millisecond)
+	}
+	if r := p.rate(1, 2); r > 501 {
+		t.Fatalf("%g a second after handshakes that cost nothing", r)
 	}
 	p = pace{}
 	p.took(0)

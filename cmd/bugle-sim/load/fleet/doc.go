@@ -20,7 +20,7 @@
 // It decodes every message and checks none: neither the server's certificate nor the
 // site's signatures. It asks for no policy, has no record, and sends one result for a
 // task where a real agent sends three (delivered, running, and how it ended).
-// Key exchange is X25519, as for the other servers that package peer measures; real
+// Key exchange is over P-256, as for the other servers that package peer measures; real
 // agents also mix in ML-KEM-768, see [Config].Hybrid.
 //
 // Agents are spread over addresses of the loopback network, for a listener bounds

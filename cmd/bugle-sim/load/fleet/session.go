@@ -130,8 +130,9 @@ func (f *Fleet) settings(number int) *tls.Config {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{wire.ALPN}, InsecureSkipVerify: true,
 		ClientSessionCache:   tickets{&f.agents[number]},
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return shown, nil }}
-	if !f.cfg.Hybrid {
-		cfg.CurvePreferences = []tls.CurveID{tls.X25519}
+	cfg.CurvePreferences = []tls.CurveID{tls.CurveP256}
+	if f.cfg.Hybrid {
+		cfg.CurvePreferences = []tls.CurveID{tls.SecP256r1MLKEM768, tls.CurveP256}
 	}
 	return cfg
 }

@@ -15,7 +15,7 @@
 //
 // # What is alike
 //
-// TLS 1.3 with X25519 only. Open makes a CA with ECDSA P-256 keys, and from it a
+// TLS 1.3 with P-256 only. Open makes a CA with ECDSA P-256 keys, and from it a
 // certificate for the server and a different one for each agent; the server asks for
 // the agent's and verifies it. Each agent keeps its TLS session and resumes it if the
 // server lets it. A task is a number of 8 bytes and 200 bytes more, an answer 60 bytes.

@@ -128,7 +128,7 @@ func (tr *trust) certify(serial int64, name string, usage x509.ExtKeyUsage) (c t
 // client is how a client with a certificate shakes hands; sessions may be nil.
 func (tr *trust) client(c *tls.Certificate, sessions tls.ClientSessionCache) *tls.Config {
 	return &tls.Config{
-		MinVersion: tls.VersionTLS13, CurvePreferences: []tls.CurveID{tls.X25519},
+		MinVersion: tls.VersionTLS13, CurvePreferences: []tls.CurveID{tls.CurveP256},
 		RootCAs: tr.pool, ServerName: "127.0.0.1", ClientSessionCache: sessions,
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c, nil },
 	}
@@ -149,7 +149,7 @@ func serverTLS(dir string) (*tls.Config, error) {
 		return nil, fmt.Errorf("read CA: %s holds no certificate", caFile)
 	}
 	return &tls.Config{
-		MinVersion: tls.VersionTLS13, CurvePreferences: []tls.CurveID{tls.X25519},
+		MinVersion: tls.VersionTLS13, CurvePreferences: []tls.CurveID{tls.CurveP256},
 		Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
 	}, nil
 }
