@@ -298,14 +298,17 @@ const (
 // computes only in its turn.
 type visitor struct {
 	net.Conn
+
+	// Of each read and write, as long as the connection lives: beside Conn.
+	known  atomic.Bool // nothing is counted any more
+	shaken atomic.Bool // the handshake is over
+
 	socket  *net.TCPConn // below Conn, nil if that is another
 	address string
 	turns   chan struct{}
 	serve   func(*visitor) // once it has a place
 	pace    *pace          // is told what its handshake cost; may be nil
 
-	known  atomic.Bool  // nothing is counted any more
-	shaken atomic.Bool  // the handshake is over
 	had    atomic.Int32 // turns to compute
 	left   atomic.Int64 // bytes that it may still send
 	busy   atomic.Int32 // answers under way for which it waits, not we

@@ -38,9 +38,32 @@ type change struct {
 // MaxValue is the largest value of a row in bytes.
 const MaxValue = 512 << 10
 
+// A room is where the changes of a batch were; the next one can use it. A push fills
+// many batches, one behind the other, and each would grow its own.
+type room struct {
+	changes []change
+	newest  map[string]int
+}
+
+// reusedRows is the largest batch whose room is used again.
+const reusedRows = 1 << 14
+
+// leave returns the room of a batch that is over. Nothing of the batch is in it.
+func (b *Batch) leave() room {
+	if len(b.changes) > reusedRows {
+		return room{}
+	}
+	clear(b.changes)
+	clear(b.newest)
+	return room{b.changes[:0], b.newest}
+}
+
 // newBatch begins a batch behind what m says.
-func newBatch(before rows, m meta) *Batch {
-	return &Batch{before: before, meta: m, newest: make(map[string]int)}
+func newBatch(before rows, m meta, in room) *Batch {
+	if in.newest == nil {
+		in.newest = make(map[string]int)
+	}
+	return &Batch{before: before, meta: m, newest: in.newest, changes: in.changes}
 }
 
 // Get hands read the value of key; ok is false if there is no such row.

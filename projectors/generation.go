@@ -38,6 +38,7 @@ type generation struct {
 	meta      meta   // of the last commit; its position may be ahead of what is stored
 	stored    uint64 // the position on disk
 	batch     *Batch // nil between commits
+	room      room   // for the next one
 	began     time.Time
 	broken    error  // what ended it: fold and store may differ from here on
 	brokenAt  uint64 // the event that did, 0 if none
@@ -208,7 +209,7 @@ func (g *generation) one(r *journal.Record) error {
 
 func (g *generation) start() {
 	if g.batch == nil {
-		g.batch = newBatch(at(g.db, g.meta.position), g.meta)
+		g.batch = newBatch(at(g.db, g.meta.position), g.meta, g.room)
 		g.began = time.Now()
 	}
 }
@@ -217,7 +218,7 @@ func (g *generation) start() {
 func (g *generation) drop() {
 	if g.batch != nil {
 		g.batch.before.(version).txn.Discard()
-		g.batch = nil
+		g.room, g.batch = g.batch.leave(), nil
 	}
 }
 

@@ -28,7 +28,7 @@ var errLarge = errors.New("view is too large to be kept in memory")
 // newReplica begins with rows, as they are right after an event.
 func newReplica(v *View, rows *memory, position uint64, accepted, limit int64) (*replica, error) {
 	p := &replica{view: v, wants: v.wanted(), fold: v.Fold(), rows: rows, position: position, accepted: accepted, limit: limit}
-	p.batch = newBatch(rows, meta{})
+	p.batch = newBatch(rows, meta{}, room{})
 	p.batch.into = rows
 	rows.freeze()
 	if err := p.fold.Load(&Snapshot{view: v.Name, rows: rows, position: position}); err != nil {
