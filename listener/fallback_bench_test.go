@@ -76,7 +76,8 @@ func BenchmarkPushOver(b *testing.B) {
 
 // crowd is what a process of idle agents needs to know.
 type crowd struct {
-	Carrier      int // -1: TCP, else of fallbacks
+	Carrier      int  // -1: TCP, else of fallbacks
+	Returns      bool // over TCP: with the ticket of a session before
 	TCP, URL     string
 	CA, Key      []byte
 	Certificates [][]byte
@@ -122,7 +123,14 @@ func (c *crowd) join(t *testing.T, b *bench, device uint32) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn = tls.Client(raw, b.pki.client(device))
+		config := b.pki.client(device)
+		if c.Returns {
+			config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+			if _, err := b.visit(config); err != nil {
+				t.Fatal(err)
+			}
+		}
+		conn = tls.Client(raw, config)
 	} else {
 		over, err := fallbacks[c.Carrier].dial(b, c.URL, device)
 		if err != nil {
@@ -142,25 +150,31 @@ func BenchmarkIdleSession(b *testing.B) {
 		b.Run("tcp-"+string(park), func(b *testing.B) {
 			withPark(b, park)
 			for b.Loop() {
-				measureCrowd(b, -1)
+				measureCrowd(b, crowd{Carrier: -1})
 			}
 		})
 	}
+	b.Run("tcp-tls-resumed", func(b *testing.B) {
+		withPark(b, ParkTLS)
+		for b.Loop() {
+			measureCrowd(b, crowd{Carrier: -1, Returns: true})
+		}
+	})
 	for i := range fallbacks {
 		b.Run(strings.ReplaceAll(fallbacks[i].name, " ", "-"), func(b *testing.B) {
 			for b.Loop() {
-				measureCrowd(b, i)
+				measureCrowd(b, crowd{Carrier: i})
 			}
 		})
 	}
 }
 
-func measureCrowd(b *testing.B, carrier int) {
+func measureCrowd(b *testing.B, c crowd) {
 	bench, url := webBench(b, nil)
 	raw, _ := bench.dial()
 	raw.Close()
 	key, _ := x509.MarshalPKCS8PrivateKey(bench.pki.device)
-	c := crowd{Carrier: carrier, TCP: raw.RemoteAddr().String(), URL: url, CA: bench.pki.cert.Raw, Key: key}
+	c.TCP, c.URL, c.CA, c.Key = raw.RemoteAddr().String(), url, bench.pki.cert.Raw, key
 	for d := range crowdSize {
 		c.Certificates = append(c.Certificates, bench.pki.certificate(uint32(d + 1)).Certificate[0])
 	}
