@@ -78,12 +78,13 @@ func (c *siteClock) askIfUnsure() [16]byte {
 	return c.ask()
 }
 
-// isProven tells whether a beacon without a nonce would keep the estimate reliable.
+// isProven tells whether a beacon without a nonce would keep the estimate reliable. One
+// that was proven with much slack, as in a storm, is better proven again.
 func (c *siteClock) isProven() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
-	return c.sure && !c.stepped(now) && now.Mono-c.heard <= longSilence
+	return c.sure && c.slack <= maxStep && !c.stepped(now) && now.Mono-c.heard <= longSilence
 }
 
 // hear takes a beacon whose signature holds, and tells whether it is the one that

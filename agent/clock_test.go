@@ -71,11 +71,16 @@ func TestNonceOfASignIn(t *testing.T) {
 		before func(*siteClock)
 		asks   bool
 	}{
-		"a new process":         {func(*siteClock) {}, true},
-		"a beacon of nobody's":  {func(c *siteClock) { c.hear(task.Beacon{Time: time.Now()}) }, true},
-		"proven":                {func(c *siteClock) { prove(c) }, false},
-		"away for an hour":      {func(c *siteClock) { prove(c); time.Sleep(time.Hour) }, false},
-		"away for three hours":  {func(c *siteClock) { prove(c); time.Sleep(3 * time.Hour) }, true},
+		"a new process":        {func(*siteClock) {}, true},
+		"a beacon of nobody's": {func(c *siteClock) { c.hear(task.Beacon{Time: time.Now()}) }, true},
+		"proven":               {func(c *siteClock) { prove(c) }, false},
+		"away for an hour":     {func(c *siteClock) { prove(c); time.Sleep(time.Hour) }, false},
+		"away for three hours": {func(c *siteClock) { prove(c); time.Sleep(3 * time.Hour) }, true},
+		"proven after 20 s": {func(c *siteClock) {
+			nonce := c.ask()
+			time.Sleep(20 * time.Second)
+			c.hear(task.Beacon{Time: time.Now(), Nonce: nonce})
+		}, true},
 		"the machine has slept": {func(c *siteClock) { prove(c); c.at.Wall = c.at.Wall.Add(-time.Minute) }, true},
 		"goes on by what all get": {func(c *siteClock) {
 			prove(c)

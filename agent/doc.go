@@ -31,8 +31,8 @@
 // deadline comes no later. After two hours without a beacon the next one counts
 // only with a nonce, for without one it may be old.
 //
-// So whoever comes back signs in with a nonce only if its estimate is not proven, or
-// two hours old: a fleet that returns at once takes the beacon that all get, and costs
+// So whoever comes back signs in with a nonce only if its estimate is not proven, was
+// proven with more than 2 s of slack, or is two hours old: a fleet that returns at once takes the beacon that all get, and costs
 // the site no signatures.
 //
 // # Which carrier

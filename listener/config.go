@@ -72,7 +72,8 @@ type Config struct {
 	Outpost func(chain []*x509.Certificate) (name string, ok bool)
 
 	// Curves are the key exchanges that are taken, nil: those of crypto/tls. Its first
-	// choice withstands quantum computers and costs more, see BenchmarkSignIn.
+	// choice withstands quantum computers and costs more, see BenchmarkSignIn. Agents
+	// offer SecP256r1MLKEM768 and P-256 alone: one of them must be taken.
 	Curves []tls.CurveID
 
 	// Park is what is kept of the TLS connection of a parked session; default [ParkTLS].

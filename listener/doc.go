@@ -104,11 +104,13 @@
 // signed directly is remembered, for that is the same whatever else is shown.
 //
 // Who was here gets a TLS session ticket, one in each handshake, which is good for 24
-// hours at the port that gave it; it holds the certificate, encrypted (some 100 bytes
-// more). Its keys are in memory alone: after a restart agents shake hands in full, as
-// in the first storm. A ticket is worth what its certificate is worth when it is shown:
-// a resumed session is checked like a new one, against the CAs of that moment, the end
-// of the certificate, the site and the blocks.
+// hours at the port that gave it. That of the TCP port holds, encrypted, who the device
+// is and the hash of its certificate, which a resumed session then neither parses nor
+// keeps; if others were shown with it the ticket holds the certificates. Its keys are
+// in memory alone: after a restart agents shake hands in full, as in the first storm. A
+// ticket is worth what its certificate is worth when it is shown: that must still be
+// remembered, under the CAs of that moment, and not have ended, or there is a full
+// handshake. The blocks count as ever.
 //
 // What strangers cost is bounded, on both ports alike, and falls on them. An address
 // is one of IPv4, or an IPv6 network of 64 bits.

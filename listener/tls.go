@@ -202,11 +202,15 @@ func (k *verified) remember(print fingerprint, pool *x509.CertPool, w window) {
 	k.put(print, w)
 }
 
-// begin forgets all if pool is another one than before. With mu held.
+// begin forgets all if there are other CAs in pool than before. With mu held.
 func (k *verified) begin(pool *x509.CertPool) {
-	if k.pool != pool || k.young == nil {
-		k.pool, k.young, k.old = pool, make(map[fingerprint]window), nil
+	if k.pool == pool && k.young != nil {
+		return
 	}
+	if k.young == nil || !k.pool.Equal(pool) {
+		k.young, k.old = make(map[fingerprint]window), nil
+	}
+	k.pool = pool
 }
 
 // put adds to the young half. With mu held.

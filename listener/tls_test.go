@@ -281,6 +281,25 @@ func TestTicketsWithEveryPark(t *testing.T) {
 					t.Fatalf("visit %d: resumed %t, %v", i, resumed, err)
 				}
 			}
+			shown := c.Certificates
+			c.Certificates = nil
+			if resumed, err := b.visit(c); err != nil || !resumed {
+				t.Fatalf("the ticket alone: resumed %t, %v", resumed, err)
+			}
+			pool.Store(pool.Load().Clone())
+			if resumed, err := b.visit(c); err != nil || !resumed {
+				t.Fatalf("the ticket alone, by the same CAs in another pool: resumed %t, %v", resumed, err)
+			}
+			more := pool.Load().Clone()
+			more.AddCert(newPKI(t).cert)
+			pool.Store(more)
+			if _, err := b.visit(c); err == nil {
+				t.Fatal("the ticket alone is taken although nobody knows for whom the CAs of now vouch")
+			}
+			c.Certificates = shown
+			if _, err := b.visit(c); err != nil {
+				t.Fatal(err)
+			}
 			pool.Store(x509.NewCertPool())
 			if _, err := b.visit(c); err == nil {
 				t.Fatal("a ticket is taken whose authority is retired")
@@ -343,32 +362,6 @@ func TestTicketsOfChains(t *testing.T) {
 		if resumed, err := b.visit(c); err != nil || resumed != (i > 0) {
 			t.Fatalf("visit %d: resumed %t, %v", i, resumed, err)
 		}
-	}
-}
-
-// TestTicketAlone shows a ticket and no certificate: it does for as long as that of the
-// device is known.
-func TestTicketAlone(t *testing.T) {
-	for _, park := range []Park{ParkTLS, ParkKeys} {
-		t.Run(string(park), func(t *testing.T) {
-			var pool atomic.Pointer[x509.CertPool]
-			b := newBench(t, func(c *Config) {
-				pool.Store(c.ClientCAs())
-				c.ClientCAs, c.Park = pool.Load, park
-			})
-			c := b.pki.resumable(7)
-			if _, err := b.visit(c); err != nil {
-				t.Fatal(err)
-			}
-			c.Certificates = nil
-			if resumed, err := b.visit(c); err != nil || !resumed {
-				t.Fatalf("resumed %t, %v", resumed, err)
-			}
-			pool.Store(pool.Load().Clone())
-			if _, err := b.visit(c); err == nil {
-				t.Fatal("the ticket is taken although nobody knows for whom its CA vouches now")
-			}
-		})
 	}
 }
 
