@@ -26,8 +26,10 @@
 // listener that says online.
 //
 // A listener that stops, or of which nothing is heard any more, leaves its
-// devices offline. A device that is blocked stays as it is until its listener
-// reports it.
+// devices offline. That it stopped may come after what it said when it served again,
+// for status files and presence files are sequences of their own: who signed in
+// after the stop, by the listener's clock, stays online. A device that is blocked
+// stays as it is until its listener reports it.
 //
 // # History
 //

@@ -15,7 +15,7 @@ import (
 
 const (
 	name   = "presence"
-	schema = 3 // since 3 with the history of each device
+	schema = 4 // since 3 with the history of each device; since 4 a stop leaves who signed in after it
 )
 
 // New returns the view for [projectors.Open] and its reader.
@@ -199,13 +199,22 @@ func (f *fold) begin(b *projectors.Batch, name string, epoch uint32) error {
 	return f.save(b, l)
 }
 
-// end takes all devices of a listener offline.
+// end takes all devices of a listener offline, but those that signed in after it
+// stopped: files of different kinds come in any order, so it may have begun again.
 func (f *fold) end(b *projectors.Batch, e *event.Event, name string, epoch uint32, why event.PresenceReason) error {
 	l := f.enter(name, epoch)
 	if l == nil || epoch < l.Epoch {
 		return nil
 	}
-	if err := f.leave(b, e, l, l.held.Clone(), why); err != nil {
+	devices := l.held.Clone()
+	if why == event.ListenerStop && !e.Observed.IsZero() {
+		for it := l.held.Iterator(); it.HasNext(); {
+			if device := it.Next(); f.devices.at(device).since > e.Observed.UnixMilli() {
+				devices.Remove(device)
+			}
+		}
+	}
+	if err := f.leave(b, e, l, devices, why); err != nil {
 		return err
 	}
 	return f.save(b, l)

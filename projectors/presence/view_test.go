@@ -178,6 +178,17 @@ func TestListenerEnds(t *testing.T) {
 	want(t, r, "1 AAA", "2 off listener-stopped BBB", "3 off listener-stopped BBB")
 }
 
+// A listener that could not reach its site stops and begins again, and then all of
+// its files come at once: that it stopped may come last.
+func TestStopComesLate(t *testing.T) {
+	s, r := start(t)
+	s.Append(delta("AAA", 1, on(1, 1), on(2, 1)), snapshot("AAA", 2), delta("AAA", 3, on(1, 3)), delta("AAA", 4, on(2, 2)))
+	stop := says(&event.ListenerStopped{Listener: "AAA", Epoch: 1})
+	stop.Observed = minute(2)
+	s.Append(stop)
+	want(t, r, "1 AAA", "2 off listener-stopped AAA")
+}
+
 func TestEpochs(t *testing.T) {
 	s, r := start(t)
 	s.Append(snapshot("AAA", 7, on(1, 1), on(2, 1)), says(&event.ListenerGranted{Listener: "AAA", Epoch: 2}))

@@ -41,6 +41,7 @@ type world struct {
 	site *site.Site
 	http *http.Client
 	logs *logs
+	vain string // what was waited for in vain
 }
 
 // logs keeps what the parts log, for a test that fails.
@@ -61,7 +62,7 @@ func newWorld(t *testing.T) *world {
 		w.logs.mu.Lock()
 		defer w.logs.mu.Unlock()
 		if t.Failed() {
-			t.Log(w.logs.b.String())
+			t.Log(w.logs.b.String(), w.vain) // here too, for of a long output the end is read
 		}
 	})
 	w.cfg = site.Default()
@@ -203,7 +204,8 @@ func (w *world) until(what string, ok func() bool) {
 	w.t.Helper()
 	for limit := time.Now().Add(long); !ok(); {
 		if time.Now().After(limit) {
-			w.t.Fatalf("not within %s: %s", long, what)
+			w.vain = fmt.Sprintf("not within %s: %s", long, what)
+			w.t.Fatal(w.vain)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
