@@ -36,6 +36,12 @@ type Config struct {
 	// pool costs a little, the same one nothing.
 	ClientCAs func() *x509.CertPool
 
+	// Issued returns the one of ClientCAs that has issued a certificate of a device, as
+	// far as whoever issued it knows from its own records, so that the signature need
+	// not be checked; nil for any other. Nil checks all signatures: only the site itself
+	// has the records.
+	Issued func(*x509.Certificate) *x509.Certificate
+
 	// Drop puts a file into the site's box and returns once it is durable. After
 	// an error the same contents are handed in again. It is called by at most one
 	// goroutine per kind of contents at a time. From and to are when the records

@@ -66,6 +66,7 @@ func New(cfg Config) (*Listener, error) {
 	l := &Listener{cfg: cfg, times: usual, made: time.Now(), verified: newVerified(cfg.ClientCAs, lim.Sessions), status: newStatus(cfg.Flush),
 		budgets: newBudgets(lim.StrangerRate, float64(lim.StrangerBurst)), turns: make(chan struct{}, lim.Handshaking),
 		whole: make(chan struct{}), retime: make(chan struct{}, 1)}
+	l.verified.issued = cfg.Issued
 	l.table = newTable(lim.Operations, l.signalAll)
 	l.tls = tlsConfig(&l.cfg, l.verified, &l.count.resumed)
 	l.files = &files{write: cfg.Drop, log: cfg.Log.With("listener", cfg.Name, "epoch", cfg.Epoch), message: l.status.message}

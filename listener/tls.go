@@ -103,14 +103,16 @@ func httpsConfig(cfg *Config, known *verified) *tls.Config {
 
 // verified checks certificates, and remembers those of devices for which it has
 // found that a CA vouches directly: the chain is built and its signature checked
-// once, for as long as the CAs are the same and the certificates in it are valid.
-// That a client has the key is proved in each handshake, by crypto/tls.
+// once, for as long as the CAs are the same and the certificates in it are valid; and
+// not at all if who issued the certificate knows it. That a client has the key is
+// proved in each handshake, by crypto/tls.
 //
 // It has two halves. Who is found in the old one moves to the young one; when that
 // is full the old one is forgotten, and the young one is the old one from then on.
 type verified struct {
-	cas  func() *x509.CertPool
-	most int // certificates in one half
+	cas    func() *x509.CertPool
+	issued func(*x509.Certificate) *x509.Certificate // [Config].Issued, or nil
+	most   int                                       // certificates in one half
 
 	mu         sync.Mutex
 	pool       *x509.CertPool // whose certificates vouch for all in here
@@ -148,6 +150,9 @@ func (k *verified) check(shown []*x509.Certificate, now time.Time) error {
 		k.hits.Add(1)
 		return nil
 	}
+	if k.isIssued(shown[0], print, pool, now) {
+		return nil
+	}
 	opts := x509.VerifyOptions{Roots: pool, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
 	if len(shown) > 1 {
 		opts.Intermediates = x509.NewCertPool()
@@ -166,6 +171,23 @@ func (k *verified) check(shown []*x509.Certificate, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// isIssued tells whether who issued a certificate knows it, and it is good now.
+func (k *verified) isIssued(cert *x509.Certificate, print fingerprint, pool *x509.CertPool, now time.Time) bool {
+	if k.issued == nil {
+		return false
+	}
+	by := k.issued(cert)
+	if by == nil {
+		return false
+	}
+	w := windowOf([]*x509.Certificate{cert, by})
+	if !w.holds(now) {
+		return false
+	}
+	k.remember(print, pool, w)
+	return true
 }
 
 // windowOf is when all of chain is valid. What does not fit is cut off.

@@ -150,6 +150,48 @@ func TestKnownCertificateEnds(t *testing.T) {
 	}
 }
 
+// Whoever issued a certificate knows it without its signature; when it ends is looked at
+// all the same, and of what it does not know the signature counts.
+func TestIssuedCertificates(t *testing.T) {
+	p, other := newPKI(t), newPKI(t)
+	now := time.Now()
+	cases := shownCases(t, p, other)
+	good := cases[0].shown[0]
+	changed := tampered(t, good, good.Signature[:20])
+	expired := p.issue(&x509.Certificate{URIs: deviceURI(7), NotAfter: now.Add(-time.Minute),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, p.cert, &p.device.PublicKey)
+	k := newVerified(p.clientCAs, 100)
+	asked := 0
+	k.issued = func(c *x509.Certificate) *x509.Certificate {
+		asked++
+		if c == changed || c == expired {
+			return p.cert
+		}
+		return nil
+	}
+	for range 2 {
+		if err := k.check([]*x509.Certificate{changed}, now); err != nil {
+			t.Errorf("one that was issued: %v", err)
+		}
+	}
+	if asked != 1 || k.hits.Load() != 1 {
+		t.Errorf("asked %d times, known %d times", asked, k.hits.Load())
+	}
+	for name, at := range map[string]time.Time{"ended": changed.NotAfter.Add(1), "not begun": changed.NotBefore.Add(-1)} {
+		if err := k.check([]*x509.Certificate{changed}, at); err == nil {
+			t.Errorf("one that was issued, %s, is taken", name)
+		}
+	}
+	if err := k.check([]*x509.Certificate{expired}, now); err == nil {
+		t.Error("one that was issued and has ended is taken")
+	}
+	for _, c := range cases {
+		if err := k.check(c.shown, now); (err == nil) != c.good {
+			t.Errorf("%s, which was not issued: %v", c.name, err)
+		}
+	}
+}
+
 // A change of the authorities forgets all.
 func TestKnownCertificatesAndNewAuthorities(t *testing.T) {
 	p, next := newPKI(t), newPKI(t)

@@ -125,6 +125,39 @@ func (i issuer) sign(t *x509.Certificate, c certificate) ([]byte, error) {
 	return x509.CreateCertificate(rand.Reader, t, i.cert, public, i.key)
 }
 
+// Issued returns the authority that has issued a device's certificate, if that is
+// trusted now and the journal has this very certificate: device, key, serial number and
+// times. The signature then need not be checked, for it was made here; that whoever
+// shows the certificate has its key must be, as always. Nil says nothing against it.
+func (a *Authority) Issued(cert *x509.Certificate) *x509.Certificate {
+	id, err := wire.IdentityOf(cert)
+	if err != nil || id.Site != a.site {
+		return nil
+	}
+	public, err := publicPoint(cert)
+	if err != nil {
+		return nil
+	}
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	d := a.device(id.Device)
+	if d == nil || d.id != id.ID {
+		return nil
+	}
+	for _, c := range []*certificate{&d.newest, &d.first, &d.before} {
+		if c.is(cert, public) {
+			return a.issuedBy(c)
+		}
+	}
+	return nil
+}
+
+// is tells whether cert, whose key is public, is what c is on record of.
+func (c *certificate) is(cert *x509.Certificate, public []byte) bool {
+	return c.public != nil && bytes.Equal(c.public, public) && bytes.Equal(c.serial, cert.SerialNumber.Bytes()) &&
+		c.issued.Add(-skew).Unix() == cert.NotBefore.Unix() && c.expires.Unix() == cert.NotAfter.Unix()
+}
+
 // issueListener signs the certificate of a listener that runs apart, for the
 // hosts of its addresses.
 func (a *Authority) issueListener(name string, l listener) (der []byte, by *x509.Certificate, err error) {

@@ -6,6 +6,8 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/x509"
+	"math/big"
+	"net/url"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/bugle-fleet/bugle/journal/event"
 	"github.com/bugle-fleet/bugle/journal/journaltest"
 	"github.com/bugle-fleet/bugle/listener/wire"
+	"github.com/bugle-fleet/bugle/listener/wire/task"
 )
 
 const day = 24 * time.Hour
@@ -99,6 +102,67 @@ func TestRenew(t *testing.T) {
 	if fourth.SerialNumber.Cmp(third.SerialNumber) == 0 {
 		t.Error("a certificate that is half over is not renewed")
 	}
+}
+
+// TestIssued asks for what was issued, and for what differs from it in one thing.
+func TestIssued(t *testing.T) {
+	s := newSite(t)
+	reply, key := s.join(t, s.token(t, 2, 30*day))
+	first, ca := parse(t, reply.Certificate), s.CACert()
+	want := func(what string, cert, by *x509.Certificate) {
+		t.Helper()
+		if got := s.Issued(cert); (got == nil) != (by == nil) || got != nil && !got.Equal(by) {
+			t.Errorf("%s: issued by %v, want %v", what, got, by)
+		}
+	}
+	want("joined", first, ca)
+	other := newKey(t)
+	for what, change := range map[string]func(c *x509.Certificate){
+		"of another key":      func(c *x509.Certificate) { c.PublicKey = &other.PublicKey },
+		"of no such key":      func(c *x509.Certificate) { c.PublicKey = reply.ResultKey },
+		"with another serial": func(c *x509.Certificate) { c.SerialNumber = new(big.Int).Add(c.SerialNumber, big.NewInt(1)) },
+		"good for longer":     func(c *x509.Certificate) { c.NotAfter = c.NotAfter.Add(time.Second) },
+		"good for earlier":    func(c *x509.Certificate) { c.NotBefore = c.NotBefore.Add(-time.Second) },
+		"of another device": func(c *x509.Certificate) {
+			c.URIs = []*url.URL{wire.Identity{Site: "P01", Device: reply.Device + 1, ID: task.NewRandomID()}.URI()}
+		},
+		"of an earlier device": func(c *x509.Certificate) {
+			c.URIs = []*url.URL{wire.Identity{Site: "P01", Device: reply.Device, ID: task.NewRandomID()}.URI()}
+		},
+		"of another site": func(c *x509.Certificate) {
+			id, _ := wire.IdentityOf(first)
+			id.Site = "P02"
+			c.URIs = []*url.URL{id.URI()}
+		},
+		"of nobody": func(c *x509.Certificate) { c.URIs = nil },
+	} {
+		c := parse(t, reply.Certificate)
+		change(c)
+		want(what, c, nil)
+	}
+	s.clock.Add(5 * day)
+	next := newKey(t)
+	second := s.renew(t, reply.Device, key, next)
+	want("renewed", second, ca)
+	want("of the join, after a renewal", first, ca)
+	s.restart(t)
+	want("renewed, after a restart", second, ca)
+	s.renew(t, reply.Device, next, newKey(t))
+	want("the one before, with its own key", second, ca)
+	s.renew(t, reply.Device, next, newKey(t))
+	want("the one before that: its signature counts", second, nil)
+
+	token := s.token(t, 1, 30*day)
+	s.rotate(t, authority.KeyCA)
+	want("of the older authority", first, ca)
+	joined, _ := s.join(t, token)
+	fresh, newer := parse(t, joined.Certificate), parse(t, joined.CAs[0])
+	want("of the newer authority", fresh, newer)
+	if _, err := s.RetireKeys(t.Context(), admin, authority.KeyCA, "test", true, nil); err != nil {
+		t.Fatal(err)
+	}
+	want("of an authority that was retired", first, nil)
+	want("of the one that is left", fresh, newer)
 }
 
 func TestRenewRefuses(t *testing.T) {

@@ -153,6 +153,16 @@ func (a *Authority) deviceIssuer(number uint32) (issuer, error) {
 	return a.issuer(a.issuing(number, func(r *task.Keyring) []byte { return r.CA[0] }))
 }
 
+// issuedBy is the authority that was in use when c became durable, nil if it has gone;
+// the caller holds mu. What was signed again since, by another one, it does not say.
+func (a *Authority) issuedBy(c *certificate) *x509.Certificate {
+	der := a.numbered(c.ring).CA[0]
+	if !slices.ContainsFunc(a.ring().CA, func(c []byte) bool { return bytes.Equal(c, der) }) {
+		return nil
+	}
+	return a.keys.cas[string(der)].cert
+}
+
 // serverIssuer is the same for certificates of listeners, which the oldest
 // authority signs: all devices know that one.
 func (a *Authority) serverIssuer(number uint32) (issuer, error) {

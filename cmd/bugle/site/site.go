@@ -311,7 +311,7 @@ func (s *Site) openListener(ctx context.Context) error {
 	}
 	s.listener, err = listener.New(listener.Config{
 		Site: s.cfg.Code, Name: listenerName, Epoch: epoch, Version: s.cfg.Version, History: s.store.History(),
-		Certificate: certificate, ClientCAs: s.authority.ClientCAs,
+		Certificate: certificate, ClientCAs: s.authority.ClientCAs, Issued: s.authority.Issued,
 		Drop: s.space.roomyDrop(spool),
 		Feed: s.feed, Beacon: s.authority.Beacon, Policy: s.policy, Join: s.join, Renew: s.renew, Routes: s.relay, Outpost: s.outpost, StoreLog: s.storeLog,
 		KeepAlive: s.cfg.KeepAlive, KeepAliveOf: s.policies.KeepAlive, SnapshotEvery: s.cfg.Snapshot,
