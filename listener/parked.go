@@ -3,12 +3,14 @@ package listener
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/bugle-fleet/bugle/listener/poll"
+	"github.com/bugle-fleet/bugle/listener/tlsrecord"
 	"github.com/bugle-fleet/bugle/listener/wire"
 )
 
@@ -95,6 +97,21 @@ func (p *parked) over(cut bool) {
 func (p *parked) put(b []byte) error {
 	_, err := p.conn.Write(b)
 	return err
+}
+
+// Fetch implements [poll.Fetcher]. What it reads is never changed, or in turns only, or
+// atomic; what is beside it in memory is what a turn needs.
+func (p *parked) Fetch() int {
+	n := int(p.beyond) + int(p.paced.Load()) + int(p.device) + p.socket.Fetch()
+	switch c := p.conn.(type) {
+	case *tls.Conn:
+		if v, ok := c.NetConn().(*visitor); ok && v.known.Load() {
+			n++
+		}
+	case *tlsrecord.Conn:
+		n += c.Fetch()
+	}
+	return n
 }
 
 // Turn implements [poll.Handler].

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,7 +28,7 @@ type Conn struct {
 	mu   sync.Mutex   // held while fd is used
 	tcp  *net.TCPConn // nil once it is parked
 	kept *kept        // nil while everything could be written
-	fd   int32        // -1: closed, or not parked yet
+	fd   atomic.Int32 // -1: closed, or not parked yet; changed with mu held
 	left int32        // bytes that may be read in this turn
 	more bool         // and there were more
 	sure bool         // in this turn the kernel tells again of what comes after a short read
@@ -54,7 +55,14 @@ const unheard = 90 * time.Second
 var ErrPending = errors.New("the other side does not read")
 
 // NewConn makes a connection of a TCP connection, which it owns from then on.
-func NewConn(tcp *net.TCPConn) *Conn { return &Conn{tcp: tcp, fd: -1} }
+func NewConn(tcp *net.TCPConn) *Conn {
+	c := &Conn{tcp: tcp}
+	c.fd.Store(-1)
+	return c
+}
+
+// Fetch is for a [Fetcher] that has this connection.
+func (c *Conn) Fetch() int { return int(c.fd.Load()) }
 
 // Park takes the socket from Go's poller. Nothing may be under way on it. Deadlines
 // count no more.
@@ -74,7 +82,7 @@ func (c *Conn) Park() error {
 		closeFD(fd)
 		return fmt.Errorf("park connection: %w", net.ErrClosed)
 	}
-	c.fd = int32(fd)
+	c.fd.Store(int32(fd))
 	c.tcp.Close()
 	c.tcp = nil
 	return nil
@@ -115,10 +123,10 @@ func (c *Conn) More() bool {
 func (c *Conn) poll(p poller, token uint64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.fd < 0 {
+	if c.fd.Load() < 0 {
 		return net.ErrClosed
 	}
-	return p.add(int(c.fd), token)
+	return p.add(int(c.fd.Load()), token)
 }
 
 // Read implements [net.Conn].
@@ -130,7 +138,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 	}
 	defer c.mu.Unlock()
 	switch {
-	case c.fd < 0:
+	case c.fd.Load() < 0:
 		return 0, net.ErrClosed
 	case c.dry:
 		return 0, ErrWait
@@ -138,7 +146,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 		c.more = true
 		return 0, ErrWait
 	}
-	n, err := readFD(int(c.fd), b)
+	n, err := readFD(int(c.fd.Load()), b)
 	c.left -= int32(n)
 	c.dry = c.sure && n < len(b)
 	return n, err
@@ -153,13 +161,13 @@ func (c *Conn) Write(b []byte) (int, error) {
 		return tcp.Write(b)
 	}
 	defer c.mu.Unlock()
-	if c.fd < 0 {
+	if c.fd.Load() < 0 {
 		return 0, net.ErrClosed
 	}
 	if c.kept != nil {
 		return c.kept.add(b)
 	}
-	n, err := writeFD(int(c.fd), b)
+	n, err := writeFD(int(c.fd.Load()), b)
 	if err != nil {
 		c.kept = &kept{torn: err}
 		return 0, err
@@ -189,10 +197,10 @@ func (c *Conn) Flush() error {
 	switch {
 	case k == nil:
 		return nil
-	case k.torn != nil || c.fd < 0:
+	case k.torn != nil || c.fd.Load() < 0:
 		return k.torn
 	}
-	n, err := writeFD(int(c.fd), k.out)
+	n, err := writeFD(int(c.fd.Load()), k.out)
 	if k.torn = err; err != nil {
 		return err
 	}
@@ -219,10 +227,10 @@ func (c *Conn) CloseWrite() error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.fd < 0 {
+	if c.fd.Load() < 0 {
 		return net.ErrClosed
 	}
-	return shutdownFD(int(c.fd), true)
+	return shutdownFD(int(c.fd.Load()), true)
 }
 
 // Cut ends the connection for both sides and leaves a parked socket open: whoever
@@ -231,8 +239,8 @@ func (c *Conn) Cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.cut = true
-	if c.fd >= 0 {
-		_ = shutdownFD(int(c.fd), false)
+	if c.fd.Load() >= 0 {
+		_ = shutdownFD(int(c.fd.Load()), false)
 	} else if c.tcp != nil {
 		c.tcp.Close()
 	}
@@ -253,9 +261,10 @@ func (c *Conn) Close() error {
 	defer c.mu.Unlock()
 	c.cut = true
 	switch {
-	case c.fd >= 0:
-		fd := int(c.fd)
-		c.fd, c.kept = -1, nil
+	case c.fd.Load() >= 0:
+		fd := int(c.fd.Load())
+		c.fd.Store(-1)
+		c.kept = nil
 		return closeFD(fd)
 	case c.tcp != nil:
 		return c.tcp.Close()

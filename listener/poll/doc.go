@@ -11,6 +11,11 @@
 // writes until there is no room. Who reads nothing in a turn that is [Readable]
 // remembers that; a turn that is not need not read.
 //
+// A worker takes a few sources at once. Of connections that have been idle the memory is
+// in no cache, and a turn waits for one piece after the other; a handler that is a
+// [Fetcher] reads in all of them before, for all the sources that the worker has, so that
+// the processor waits for them together.
+//
 // # Connections
 //
 // A [Conn] begins as a blocking connection, so that TLS can shake hands over it as

@@ -29,6 +29,16 @@ type Handler interface {
 	Turn(why Events)
 }
 
+// A Fetcher is a handler that can name the memory which its turn needs.
+type Fetcher interface {
+	// Fetch reads a field in each piece of memory, and returns what depends on all of
+	// them. A worker calls it for each of the sources that it has taken before it gives
+	// them their turns: most connections have been idle for long, so their memory is in
+	// no cache, and the processor gets the pieces of several faster at the same time than
+	// one after the other. It holds no lock and is never called during a turn.
+	Fetch() int
+}
+
 // A Loop gives turns to sources. Close ends it.
 type Loop struct {
 	poller poller
@@ -199,9 +209,22 @@ func (l *Loop) work() {
 		if n == 0 {
 			return
 		}
+		fetch(mine[:n])
 		for i, s := range mine[:n] {
 			mine[i] = nil
 			s.turn()
+		}
+	}
+}
+
+// fetch lets the processor get the memory of all sources at the same time.
+func fetch(sources []*Source) {
+	if len(sources) == 1 {
+		return
+	}
+	for _, s := range sources {
+		if f, ok := s.handler.(Fetcher); ok {
+			f.Fetch()
 		}
 	}
 }

@@ -88,6 +88,66 @@ func TestEndIsNotMissed(t *testing.T) {
 	all.Wait()
 }
 
+// A fetcher notes whether it was asked to fetch before its turns, and never in one.
+type fetcher struct {
+	source  atomic.Pointer[Source]
+	fetches int // since the turn before; of a worker
+	inTurn  bool
+	turned  chan *fetcher
+	hold    chan struct{} // turns wait for it
+	over    chan struct{} // no turn waits any more
+}
+
+func (f *fetcher) Fetch() int {
+	if f.inTurn {
+		panic("fetched in a turn")
+	}
+	f.fetches++
+	return f.fetches
+}
+
+func (f *fetcher) Turn(Events) {
+	f.inTurn = true
+	select {
+	case f.turned <- f:
+		<-f.hold
+	case <-f.over:
+	}
+	f.inTurn = false
+}
+
+// TestFetch has many sources wait while the only worker is held: those it takes together
+// are fetched once each, before the first of them has its turn.
+func TestFetch(t *testing.T) {
+	l := start(t, 1)
+	turned, hold, over := make(chan *fetcher), make(chan struct{}), make(chan struct{})
+	defer close(over)
+	var all []*fetcher
+	for range 1 + 8*turns {
+		c, _ := pair(t)
+		f := &fetcher{turned: turned, hold: hold, over: over}
+		l.Add(c, f, &f.source)
+		all = append(all, f)
+	}
+	most := 0
+	for i := range all {
+		f := <-turned
+		if f.fetches > 1 {
+			t.Fatalf("turn %d: fetched %d times", i, f.fetches)
+		}
+		ahead := 0
+		for _, other := range all {
+			ahead += other.fetches
+		}
+		most = max(most, ahead)
+		f.fetches = 0
+		hold <- struct{}{}
+	}
+	if most < 2 || most > turns {
+		t.Errorf("at most %d were fetched ahead", most)
+	}
+}
+
 // TestShortRead asks the kernel once where that is enough.
 func TestShortRead(t *testing.T) {
 	c, theirs := pair(t)
