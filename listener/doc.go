@@ -101,7 +101,10 @@
 // a CA of the site vouches for the certificate is verified once: the listener
 // remembers a hash of it and from when until when all of the chain is valid, for twice
 // as many certificates as there may be sessions, until the CAs change. Only what a CA
-// signed directly is remembered, for that is the same whatever else is shown.
+// signed directly is remembered, for that is the same whatever else is shown. A listener
+// in the process of whoever issues the certificates need not check a signature of one
+// that is on record there ([Config].Issued); who shows it must prove its key all the
+// same.
 //
 // Who was here gets a TLS session ticket, one in each handshake, which is good for 24
 // hours at the port that gave it. That of the TCP port holds, encrypted, who the device
