@@ -36,9 +36,10 @@ type Config struct {
 	// pool costs a little, the same one nothing.
 	ClientCAs func() *x509.CertPool
 
-	// Issued returns the one of ClientCAs that has issued a certificate of a device, as
-	// far as whoever issued it knows from its own records, so that the signature need
-	// not be checked; nil for any other. Nil checks all signatures: only the site itself
+	// Issued returns the one of ClientCAs that has issued a certificate of a device, if
+	// whoever issued it has that on record: device, id, key, serial number and times. Its
+	// signature is then not checked, and nothing else in it may be believed. It returns
+	// nil for any other. Without Issued all signatures are checked: only the site itself
 	// has the records.
 	Issued func(*x509.Certificate) *x509.Certificate
 

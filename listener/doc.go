@@ -102,9 +102,8 @@
 // remembers a hash of it and from when until when all of the chain is valid, for twice
 // as many certificates as there may be sessions, until the CAs change. Only what a CA
 // signed directly is remembered, for that is the same whatever else is shown. A listener
-// in the process of whoever issues the certificates need not check a signature of one
-// that is on record there ([Config].Issued); who shows it must prove its key all the
-// same.
+// in the process of whoever issues the certificates checks no signature of one that is on
+// record there ([Config].Issued), and remembers it once its key is proved.
 //
 // Who was here gets a TLS session ticket, one in each handshake, which is good for 24
 // hours at the port that gave it. That of the TCP port holds, encrypted, who the device

@@ -28,7 +28,7 @@ type Stats struct {
 	Owing      int    // current: addresses whose budget is used up
 	Overflowed uint64 // of the refused: connections beyond what can be served before agents give up
 	NoFiles    uint64 // times that newcomers were turned away because the process was short of descriptors
-	Known      uint64 // certificates whose chains were verified before
+	Known      uint64 // certificates that were remembered
 	Resumed    uint64 // handshakes over TCP with a session ticket
 	Displaced  uint64
 	TooSlow    uint64 // sessions cut because the agent did not read

@@ -85,11 +85,12 @@ func (r *resumption) wrap(cs tls.ConnectionState, s *tls.SessionState) ([]byte, 
 }
 
 // slim returns s without the certificate of the device, and notes it in t; or s as it
-// is, if the certificate alone does not make it known.
+// is, if the certificate alone does not make it known. The device has proved its key:
+// crypto/tls gives no ticket before.
 func (r *resumption) slim(s *tls.SessionState, t *ticket, shown *x509.Certificate) *tls.SessionState {
 	print := fingerprintOf(shown)
 	id, err := wire.IdentityOf(shown)
-	if err != nil || !r.a.isKnown(print) {
+	if err != nil || !r.a.known.meet(shown, print, time.Now()) {
 		return s
 	}
 	slim, ok := withoutCertificate(s, shown)

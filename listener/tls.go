@@ -104,8 +104,8 @@ func httpsConfig(cfg *Config, known *verified) *tls.Config {
 // verified checks certificates, and remembers those of devices for which it has
 // found that a CA vouches directly: the chain is built and its signature checked
 // once, for as long as the CAs are the same and the certificates in it are valid; and
-// not at all if who issued the certificate knows it. That a client has the key is
-// proved in each handshake, by crypto/tls.
+// not at all if the certificate is on record where it was issued. That a client has the
+// key is proved in each handshake, by crypto/tls.
 //
 // It has two halves. Who is found in the old one moves to the young one; when that
 // is full the old one is forgotten, and the young one is the old one from then on.
@@ -121,14 +121,11 @@ type verified struct {
 	hits atomic.Uint64 // how often a certificate was known, or that of a ticket
 }
 
-// A fingerprint is the first 160 bits of the SHA-256 of a certificate: two with the
-// same one cannot be made, least of all such as the CA signs.
-type fingerprint [20]byte
+// A fingerprint is the SHA-256 of a certificate, all of it: of one that was issued, and
+// not signed, whoever shows it may choose much.
+type fingerprint [sha256.Size]byte
 
-func fingerprintOf(c *x509.Certificate) fingerprint {
-	sum := sha256.Sum256(c.Raw)
-	return fingerprint(sum[:len(fingerprint{})])
-}
+func fingerprintOf(c *x509.Certificate) fingerprint { return sha256.Sum256(c.Raw) }
 
 // A window is from when until when all of a chain is valid, in Unix seconds.
 type window struct{ from, until uint32 }
@@ -150,8 +147,8 @@ func (k *verified) check(shown []*x509.Certificate, now time.Time) error {
 		k.hits.Add(1)
 		return nil
 	}
-	if k.isIssued(shown[0], print, pool, now) {
-		return nil
+	if w, ok := k.issuedFor(shown[0]); ok && w.holds(now) {
+		return nil // remembered once the key is proved: see [verified.meet]
 	}
 	opts := x509.VerifyOptions{Roots: pool, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
 	if len(shown) > 1 {
@@ -173,17 +170,33 @@ func (k *verified) check(shown []*x509.Certificate, now time.Time) error {
 	return nil
 }
 
-// isIssued tells whether who issued a certificate knows it, and it is good now.
-func (k *verified) isIssued(cert *x509.Certificate, print fingerprint, pool *x509.CertPool, now time.Time) bool {
+// issuedFor is from when until when a certificate is good that is on record where it
+// was issued; false if it is not, or the CA that did so is not trusted any more.
+func (k *verified) issuedFor(cert *x509.Certificate) (w window, ok bool) {
 	if k.issued == nil {
-		return false
+		return w, false
 	}
 	by := k.issued(cert)
 	if by == nil {
+		return w, false
+	}
+	return windowOf([]*x509.Certificate{cert, by}), true
+}
+
+// meet is for a client that has proved to have the key of a certificate that was
+// checked, and tells whether the certificate is known from then on. Before the proof one
+// that was issued is not remembered: its signature was not checked, so that anybody who
+// has seen it could show any number that differ in that alone, and others be forgotten.
+func (k *verified) meet(cert *x509.Certificate, print fingerprint, now time.Time) bool {
+	pool := k.cas()
+	if pool == nil {
 		return false
 	}
-	w := windowOf([]*x509.Certificate{cert, by})
-	if !w.holds(now) {
+	if k.knows(print, pool, now) {
+		return true
+	}
+	w, ok := k.issuedFor(cert)
+	if !ok || !w.holds(now) {
 		return false
 	}
 	k.remember(print, pool, w)

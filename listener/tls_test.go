@@ -87,7 +87,7 @@ func shownCases(t testing.TB, p, other *pki) []shownCase {
 }
 
 // What crypto/x509 refuses is refused whatever was verified before, and when it is
-// shown again.
+// shown again; unless it is on record.
 func TestWhatIsVerified(t *testing.T) {
 	p, other := newPKI(t), newPKI(t)
 	k := newVerified(p.clientCAs, 100)
@@ -150,45 +150,80 @@ func TestKnownCertificateEnds(t *testing.T) {
 	}
 }
 
-// Whoever issued a certificate knows it without its signature; when it ends is looked at
-// all the same, and of what it does not know the signature counts.
+// A certificate that is on record needs no signature. When it ends is looked at all the
+// same, and of what is not on record the signature counts.
 func TestIssuedCertificates(t *testing.T) {
 	p, other := newPKI(t), newPKI(t)
-	now := time.Now()
+	now := time.Now().Truncate(time.Second)
 	cases := shownCases(t, p, other)
 	good := cases[0].shown[0]
 	changed := tampered(t, good, good.Signature[:20])
-	expired := p.issue(&x509.Certificate{URIs: deviceURI(7), NotAfter: now.Add(-time.Minute),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, p.cert, &p.device.PublicKey)
-	k := newVerified(p.clientCAs, 100)
-	asked := 0
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ends first"}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign, NotAfter: now.Add(time.Hour)}
+	brief := p.issue(template, template, &p.key.PublicKey)
+	pool, by := p.pool, p.cert
+	k := newVerified(func() *x509.CertPool { return pool }, 100)
 	k.issued = func(c *x509.Certificate) *x509.Certificate {
-		asked++
-		if c == changed || c == expired {
-			return p.cert
+		if c == changed {
+			return by
 		}
 		return nil
 	}
-	for range 2 {
-		if err := k.check([]*x509.Certificate{changed}, now); err != nil {
-			t.Errorf("one that was issued: %v", err)
+	check := func(step string, at time.Time, good bool) {
+		t.Helper()
+		for range 2 {
+			if err := k.check([]*x509.Certificate{changed}, at); (err == nil) != good {
+				t.Errorf("%s: %v", step, err)
+			}
 		}
 	}
-	if asked != 1 || k.hits.Load() != 1 {
-		t.Errorf("asked %d times, known %d times", asked, k.hits.Load())
+	check("issued", now, true)
+	check("ended", changed.NotAfter.Add(1), false)
+	check("not begun", changed.NotBefore.Add(-1), false)
+	if k.hits.Load() != 0 || len(k.young) != 0 {
+		t.Error("it is remembered before its key is proved")
 	}
-	for name, at := range map[string]time.Time{"ended": changed.NotAfter.Add(1), "not begun": changed.NotBefore.Add(-1)} {
-		if err := k.check([]*x509.Certificate{changed}, at); err == nil {
-			t.Errorf("one that was issued, %s, is taken", name)
-		}
+	by = brief
+	check("before its authority ends", brief.NotAfter, true)
+	check("after its authority has ended", brief.NotAfter.Add(1), false)
+	print := fingerprintOf(changed)
+	if k.meet(changed, print, brief.NotAfter.Add(1)) || !k.meet(changed, print, now) {
+		t.Error("it is not remembered when its key is proved, for as long as it is good")
 	}
-	if err := k.check([]*x509.Certificate{expired}, now); err == nil {
-		t.Error("one that was issued and has ended is taken")
+	by = nil
+	check("remembered", now, true)
+	check("remembered, after its authority has ended", brief.NotAfter.Add(1), false)
+	if k.hits.Load() != 2 {
+		t.Errorf("known %d times", k.hits.Load())
 	}
+	pool = p.pool.Clone()
+	pool.AddCert(newPKI(t).cert)
+	check("with other authorities, and on record no more", now, false)
 	for _, c := range cases {
-		if err := k.check(c.shown, now); (err == nil) != c.good {
-			t.Errorf("%s, which was not issued: %v", c.name, err)
+		if err := k.check(c.shown, now); (err == nil) != c.good || c.shown[0] != good && k.meet(c.shown[0], fingerprintOf(c.shown[0]), now) {
+			t.Errorf("%s, not on record: %v", c.name, err)
 		}
+	}
+}
+
+// Who shows certificates that are on record and has not their key is nobody, and makes
+// the listener remember nothing.
+func TestIssuedCertificateWithoutItsKey(t *testing.T) {
+	var ca *x509.Certificate
+	b := newBench(t, func(c *Config) { c.Issued = func(*x509.Certificate) *x509.Certificate { return ca } })
+	ca = b.pki.cert
+	remembered := func() int {
+		b.l.verified.mu.Lock()
+		defer b.l.verified.mu.Unlock()
+		return len(b.l.verified.young)
+	}
+	thief := b.pki.client(7)
+	thief.Certificates[0].PrivateKey = ecKey(t)
+	if _, err := b.visit(thief); err == nil || remembered() != 0 {
+		t.Fatalf("let in: %v, %d certificates are remembered", err, remembered())
+	}
+	if _, err := b.visit(b.pki.resumable(7)); err != nil || remembered() != 1 {
+		t.Errorf("who has the key: %v, %d certificates are remembered", err, remembered())
 	}
 }
 

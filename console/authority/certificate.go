@@ -126,9 +126,10 @@ func (i issuer) sign(t *x509.Certificate, c certificate) ([]byte, error) {
 }
 
 // Issued returns the authority that has issued a device's certificate, if that is
-// trusted now and the journal has this very certificate: device, key, serial number and
-// times. The signature then need not be checked, for it was made here; that whoever
-// shows the certificate has its key must be, as always. Nil says nothing against it.
+// trusted now and the journal has what counts of the certificate: device, id, key, serial
+// number and times. Nothing else in it is looked at, the signature neither, so nothing
+// else may be believed; whoever shows it must prove to have the key, as always. Nil says
+// nothing against it.
 func (a *Authority) Issued(cert *x509.Certificate) *x509.Certificate {
 	id, err := wire.IdentityOf(cert)
 	if err != nil || id.Site != a.site {

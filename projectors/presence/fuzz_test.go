@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	golden  = "testdata/rows.v3.golden"
+	golden  = "testdata/rows.v4.golden"
 	golden2 = "testdata/rows.golden" // of schema 2
 )
 

@@ -31,7 +31,9 @@ func TestCountsAreKept(t *testing.T) {
 		case 0:
 			return says(&event.ListenerGranted{Listener: name, Epoch: epoch})
 		case 1:
-			return says(&event.ListenerStopped{Listener: name, Epoch: epoch})
+			e := stops(name, rapid.IntRange(0, 60).Draw(rt, "stopped"))
+			e.Payload.(*event.ListenerStopped).Epoch = epoch
+			return e
 		case 2:
 			return says(&event.ListenerLost{Listener: name, Epoch: epoch})
 		case 3, 4, 5:

@@ -41,6 +41,11 @@ func part(s *event.Source, total int, entries ...event.PresenceEntry) *event.Eve
 
 func says(p event.Payload) *event.Event { return &event.Event{Observed: minute(200), Payload: p} }
 
+// stops is a stop at a minute.
+func stops(name string, at int) *event.Event {
+	return &event.Event{Observed: minute(at), Payload: &event.ListenerStopped{Listener: name, Epoch: 1}}
+}
+
 // history brings every kind of event that the view folds.
 var history = []*event.Event{
 	says(&event.ListenerGranted{Listener: "AAA", Epoch: 1}),
@@ -56,6 +61,7 @@ var history = []*event.Event{
 	part(bos("BBB", 2, 1, 1, 2), 2, on(5, 9)),
 	delta("BBB", 9, off(5, 10, event.Closed)),
 	part(bos("BBB", 2, 1, 2, 2), 2, on(7, 9)),
+	stops("AAA", 3), // leaves who signed in after it
 	says(&event.ListenerStopped{Listener: "AAA", Epoch: 1}),
 	part(bos("CCC", 1, 1, 1, 2), 2, on(8, 1)),
 	delta("DDD", 1, flaps(9, 0, 13)...), // a chunk twice and three more
@@ -79,7 +85,7 @@ func flaps(device uint32, from, to int) (entries []event.PresenceEntry) {
 func TestSuite(t *testing.T) {
 	projectorstest.Run(t, projectorstest.Suite{
 		New:    func() *projectors.View { v, _ := presence.New(); return v },
-		Golden: "testdata/rows.v3.golden",
+		Golden: "testdata/rows.v4.golden",
 		Events: history,
 	})
 }

@@ -183,9 +183,7 @@ func TestListenerEnds(t *testing.T) {
 func TestStopComesLate(t *testing.T) {
 	s, r := start(t)
 	s.Append(delta("AAA", 1, on(1, 1), on(2, 1)), snapshot("AAA", 2), delta("AAA", 3, on(1, 3)), delta("AAA", 4, on(2, 2)))
-	stop := says(&event.ListenerStopped{Listener: "AAA", Epoch: 1})
-	stop.Observed = minute(2)
-	s.Append(stop)
+	s.Append(stops("AAA", 2))
 	want(t, r, "1 AAA", "2 off listener-stopped AAA")
 }
 

@@ -43,7 +43,7 @@ func (s *Site) collectors() []prometheus.Collector {
 	counter("listener_sign_ins_too_often_total", "Of the refused: sign-ins of devices that sign in again and again.", listenerFigure(func(t listener.Stats) float64 { return float64(t.TooOften) }))
 	counter("listener_overflowed_total", "Of the refused: connections beyond what can be served before agents give up.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Overflowed) }))
 	counter("listener_no_files_total", "Times that newcomers were turned away because the process was short of file descriptors.", listenerFigure(func(t listener.Stats) float64 { return float64(t.NoFiles) }))
-	counter("listener_known_certificates_total", "Certificates whose chains were verified before.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Known) }))
+	counter("listener_known_certificates_total", "Certificates that were remembered, so that neither chain nor record was looked at.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Known) }))
 	counter("listener_resumed_total", "TLS handshakes over TCP with a session ticket.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Resumed) }))
 	gauge("listener_addresses_slowed", "Addresses that connect again and again without signing in.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Owing) }))
 	counter("listener_pushes_total", "Tasks that were sent, replays included.", listenerFigure(func(t listener.Stats) float64 { return float64(t.Pushes) }))
