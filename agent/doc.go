@@ -32,8 +32,8 @@
 // only with a nonce, for without one it may be old.
 //
 // So whoever comes back signs in with a nonce only if its estimate is not proven, was
-// proven with more than 2 s of slack, or is two hours old: a fleet that returns at once takes the beacon that all get, and costs
-// the site no signatures.
+// proven with more than 2 s of slack, or is two hours old: a fleet that returns at once
+// takes the beacon that all get, and costs the site no signatures.
 //
 // # Which carrier
 //

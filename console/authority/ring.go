@@ -157,10 +157,15 @@ func (a *Authority) deviceIssuer(number uint32) (issuer, error) {
 // the caller holds mu. What was signed again since, by another one, it does not say.
 func (a *Authority) issuedBy(c *certificate) *x509.Certificate {
 	der := a.numbered(c.ring).CA[0]
-	if !slices.ContainsFunc(a.ring().CA, func(c []byte) bool { return bytes.Equal(c, der) }) {
+	if !trusts(a.ring(), der) {
 		return nil
 	}
 	return a.keys.cas[string(der)].cert
+}
+
+// trusts tells whether r has an authority, whose certificate is der.
+func trusts(r *task.Keyring, der []byte) bool {
+	return slices.ContainsFunc(r.CA, func(c []byte) bool { return bytes.Equal(c, der) })
 }
 
 // serverIssuer is the same for certificates of listeners, which the oldest
@@ -174,7 +179,7 @@ func (a *Authority) issuing(number uint32, of func(*task.Keyring) []byte) []byte
 	defer a.mu.RUnlock()
 	now := a.ring()
 	der := of(a.numbered(number))
-	if !slices.ContainsFunc(now.CA, func(c []byte) bool { return bytes.Equal(c, der) }) {
+	if !trusts(now, der) {
 		der = of(now)
 	}
 	return der

@@ -77,8 +77,8 @@ func (c *Conn) Over(raw net.Conn) *Conn {
 	return &moved
 }
 
-// Fetch reads a byte at each end of the connection's memory, so that it is near when it
-// is used; what it returns says nothing.
+// Fetch reads at both ends of the connection's memory, so that it is near when it is
+// used; what it returns says nothing.
 func (c *Conn) Fetch() int { return int(c.in.count) + int(c.suite) }
 
 // Read implements [net.Conn].
