@@ -63,8 +63,8 @@ func newGeneration(v *View, number uint32, dir string, history [16]byte, head ui
 	g := &generation{number: number, dir: dir, view: v, wants: v.wanted(), db: db, fold: v.Fold(), log: log, tables: compactor{closing: make(chan struct{})},
 		together: db.MaxBatchCount() - 2, pins: make(map[uint64]int), closed: make(chan struct{})}
 	if err := g.begin(history, head, fresh); err != nil {
-		g.tables.close()
-		return nil, errors.Join(fmt.Errorf("open view %s: %w", v.Name, err), db.Close())
+		go g.close()
+		return nil, errors.Join(fmt.Errorf("open view %s: %w", v.Name, err), g.await(closeWithin))
 	}
 	return g, nil
 }
@@ -348,9 +348,7 @@ func (g *generation) release(s *Snapshot) {
 		s.txn.Discard()
 	}
 	if last {
-		g.tables.close()
-		g.failed = g.db.Close()
-		close(g.closed)
+		go g.close() // whoever reads last must not wait for the disk
 	}
 }
 

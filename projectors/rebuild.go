@@ -104,7 +104,7 @@ func (r *runner) rebuild(ctx context.Context, keepFormer bool, progress func(Pro
 		err = r.replace(ctx, g, keepFormer)
 	}
 	if err != nil {
-		return res, errors.Join(err, g.dismiss(), os.RemoveAll(g.dir))
+		return res, errors.Join(err, r.remove(g))
 	}
 	r.distrust(res)
 	return res, nil
@@ -142,18 +142,27 @@ func (r *runner) rollback(ctx context.Context) (Result, error) {
 		err = r.replace(ctx, g, true)
 	}
 	if err != nil {
-		return res, errors.Join(err, g.dismiss())
+		return res, errors.Join(err, r.dismiss(g))
 	}
 	r.distrust(res)
 	return res, nil
 }
 
 // dismiss closes a generation that does not serve.
-func (g *generation) dismiss() error {
+func (r *runner) dismiss(g *generation) error {
 	g.drop()
 	g.retire()
-	<-g.closed
-	return g.failed
+	return g.await(r.opt.CloseWithin)
+}
+
+// remove closes a generation that is of no use and removes it; if it does not close,
+// the next start removes it.
+func (r *runner) remove(g *generation) error {
+	err := r.dismiss(g)
+	if errors.Is(err, ErrNotClosed) {
+		return err
+	}
+	return errors.Join(err, os.RemoveAll(g.dir))
 }
 
 // compare folds g up to the very event that the serving generation is at, which
@@ -271,7 +280,7 @@ func (r *runner) discard(f retired, serving uint32) {
 	if f.number == 0 || f.number == serving {
 		return
 	}
-	r.closing.Go(func() {
+	r.leaving.Go(func() {
 		<-f.closed()
 		if err := os.RemoveAll(r.dir.generation(f.number)); err != nil {
 			r.log.Warn("remove former generation", "generation", f.number, "err", err)

@@ -26,7 +26,6 @@ type runner struct {
 	opt       Options
 	dir       directory
 	log       *slog.Logger
-	closing   *sync.WaitGroup
 	notices   chan<- Notice
 	trouble   trouble
 	healEvery time.Duration
@@ -36,6 +35,9 @@ type runner struct {
 
 	kept *kept
 	deep *deep
+
+	running sync.WaitGroup // what [Views.Run] began
+	leaving sync.WaitGroup // removal of retired generations
 
 	mu     sync.Mutex  // held while the generation is written or replaced
 	gen    *generation // nil after close
@@ -51,11 +53,12 @@ type runner struct {
 	now     Status        // what Status and wait see
 	changed chan struct{} // closed when now changes
 	closed  bool
+	failed  error // of closing
 }
 
 func newRunner(view *View, v *Views) *runner {
 	opt := v.opt
-	return &runner{view: view, opt: opt, closing: &v.closing, notices: v.notices, deep: v.deep, healEvery: healEvery,
+	return &runner{view: view, opt: opt, notices: v.notices, deep: v.deep, healEvery: healEvery,
 		dir:     directory(opt.Dir + string(os.PathSeparator) + view.Name),
 		log:     opt.Log.With("view", view.Name),
 		pages:   make(chan *journal.Page, waitingPages),
@@ -70,16 +73,33 @@ func newRunner(view *View, v *Views) *runner {
 func (v *Views) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var running sync.WaitGroup
-	running.Go(func() { v.watch(ctx) })
+	var watching sync.WaitGroup
+	watching.Go(func() { v.watch(ctx) })
 	for _, r := range v.runners {
-		running.Go(func() { r.run(ctx) })
-		running.Go(func() { r.tend(ctx) })
+		r.running.Go(func() { r.run(ctx) })
+		r.running.Go(func() { r.tend(ctx) })
 	}
 	err := v.feed(ctx)
 	cancel()
-	running.Wait()
+	watching.Wait()
+	v.rest()
 	return err
+}
+
+// rest waits until no view writes any more, but not without end: a write for which
+// Badger cannot make room does not return. [Views.Close] names the view then.
+func (v *Views) rest() {
+	resting := make(chan struct{})
+	go func() {
+		defer close(resting)
+		for _, r := range v.runners {
+			r.running.Wait()
+		}
+	}()
+	select {
+	case <-resting:
+	case <-time.After(v.opt.CloseWithin):
+	}
 }
 
 func (v *Views) feed(ctx context.Context) error {
@@ -273,23 +293,4 @@ func (r *runner) wait(ctx context.Context, event uint64) error {
 			return ctx.Err()
 		}
 	}
-}
-
-func (r *runner) close() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	g := r.gen
-	if g == nil {
-		return nil
-	}
-	r.view.serving.Store(nil)
-	err := g.end()
-	<-g.closed
-	r.gen = nil
-	r.noted.Lock()
-	defer r.noted.Unlock()
-	r.closed = true
-	close(r.changed)
-	r.changed = make(chan struct{})
-	return errors.Join(err, g.failed)
 }

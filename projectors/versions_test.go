@@ -186,6 +186,7 @@ func TestTornLog(t *testing.T) {
 		must(t, g.follow(t.Context(), told(pages), 60, nil))
 		exact(t, g, want)
 		must(t, g.end())
+		<-g.closed
 	}
 	if len(seen) < 6 {
 		t.Errorf("the cuts left only %d positions", len(seen))
@@ -236,6 +237,7 @@ func TestTornBatch(t *testing.T) {
 				must(t, g.follow(t.Context(), told(pages), 12, nil))
 				exact(t, g, want)
 				must(t, g.end())
+				<-g.closed
 			})
 		}
 	}
@@ -319,6 +321,7 @@ func TestCompactionDropsVersions(t *testing.T) {
 		t.Error("an event before the window is read from the store")
 	}
 	must(t, g.end())
+	<-g.closed
 }
 
 // TestTake begins a store with what a replica holds, with as many versions as it
@@ -371,6 +374,7 @@ func TestTake(t *testing.T) {
 			}
 			exact(t, g, want)
 			must(t, g.end())
+			<-g.closed
 		})
 	}
 }

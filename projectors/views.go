@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +32,9 @@ type Options struct {
 	KeepOld time.Duration // how long [Views.Rollback] can return to the former generation; 0 means 7 days, less none
 	Verify  time.Duration // how often rows are compared with their sum; 0 means a day, less never
 	Notify  func(Notice)  // is told what operators should know; it must not wait for the views
+
+	CloseWithin time.Duration // how long [Views.Close] waits for the stores; 0 means 10 s
+	Room        func() error  // tells why the disk has no room for what the stores write when they close
 }
 
 func (o Options) orDefault() Options {
@@ -48,6 +50,12 @@ func (o Options) orDefault() Options {
 	if o.Notify == nil {
 		o.Notify = func(Notice) {}
 	}
+	if o.CloseWithin <= 0 {
+		o.CloseWithin = closeWithin
+	}
+	if o.Room == nil {
+		o.Room = func() error { return nil }
+	}
 	o.Window, o.Keep = o.Window.orDefault(), o.Keep.orDefault()
 	return o
 }
@@ -60,7 +68,6 @@ type Views struct {
 	opt     Options
 	lock    *os.File
 	runners []*runner
-	closing sync.WaitGroup // of retired generations
 	deep    *deep
 	notices chan Notice
 	last    atomic.Int64 // when the last event of the journal was accepted, Unix nanoseconds, as far as is known
@@ -138,17 +145,6 @@ func validName(s string) bool {
 		return false
 	}
 	return !slices.ContainsFunc([]byte(s), func(c byte) bool { return c != '-' && (c < 'a' || c > 'z') })
-}
-
-// Close stores the positions, waits for readers under way, and closes the
-// stores. [Views.Run] and [Views.Rebuild] must have returned.
-func (v *Views) Close() error {
-	var err error
-	for _, r := range v.runners {
-		err = errors.Join(err, r.close())
-	}
-	v.closing.Wait()
-	return errors.Join(err, v.lock.Close())
 }
 
 // Wait returns when every named view, or every view if none is named, holds

@@ -40,6 +40,8 @@ type Config struct {
 	MaxLogs      int64         `koanf:"max-logs"`       // bytes of logs of devices that are kept
 	Version      string        `koanf:"-"`
 	Log          *slog.Logger  `koanf:"-"`
+
+	closeViews time.Duration // how long the stop waits for the views; 0 means as long as they say
 }
 
 // Default is the configuration that a site has if nobody says anything.

@@ -245,9 +245,11 @@ func (s *Site) openViews(ctx context.Context) (err error) {
 	collections, cr := collection.New()
 	windows, wr := window.New()
 	s.readers = readers{dr, pr, or, sr, ir, cr, wr}
+	dir := filepath.Join(s.cfg.Data, "views")
 	s.views, err = projectors.Open(projectors.Options{
-		Dir: filepath.Join(s.cfg.Data, "views"), Journal: s.journal, History: s.store.History(),
+		Dir: dir, Journal: s.journal, History: s.store.History(),
 		Notify: s.notices.view, Log: s.cfg.Log.With("component", "views"),
+		CloseWithin: s.cfg.closeViews, Room: func() error { return s.space.roomToClose(dir) },
 	}, devices, presences, operations, messages, known, collections, windows)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package site
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -8,19 +9,19 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bugle-fleet/bugle/cmd/bugle/backup"
 	"github.com/bugle-fleet/bugle/journal/archive"
 	"github.com/bugle-fleet/bugle/journal/generation"
 	"github.com/bugle-fleet/bugle/journal/upkeep"
+	"github.com/bugle-fleet/bugle/projectors"
 )
 
 // A site that is being restored is not opened, and its folder stays one in which
 // the restore can go on.
 func TestOpenLeavesARestoreAlone(t *testing.T) {
-	cfg := Default()
-	cfg.Data, cfg.Log = t.TempDir(), slog.New(slog.DiscardHandler)
-	cfg.ListenTCP, cfg.ListenHTTP, cfg.ListenFeed, cfg.Console = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	cfg := quiet(t)
 	if err := os.WriteFile(filepath.Join(cfg.Data, "RESTORING"), []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -30,6 +31,53 @@ func TestOpenLeavesARestoreAlone(t *testing.T) {
 	if entries, err := os.ReadDir(cfg.Data); err != nil || len(entries) != 1 {
 		t.Errorf("the folder has %v, %v", entries, err)
 	}
+}
+
+// TestStopWithoutViews takes the folder of the views away from a site that runs. The
+// stop names the views that it leaves open, and all else ends as it should.
+func TestStopWithoutViews(t *testing.T) {
+	cfg := quiet(t)
+	cfg.closeViews = 100 * time.Millisecond
+	s, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(cfg.Data, "views")); err != nil {
+		t.Fatal(err)
+	}
+	err = s.Close()
+	if !errors.Is(err, projectors.ErrNotClosed) || !strings.HasPrefix(err.Error(), "close view device, ") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("the stop says: %v", err)
+	}
+}
+
+// The views are closed only where the disk has room for what that writes.
+func TestRoomToClose(t *testing.T) {
+	dir := t.TempDir()
+	log := filepath.Join(dir, "device", "00000001", "00001.mem")
+	if err := os.MkdirAll(filepath.Dir(log), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(log, bytes.Repeat([]byte{1}, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	free := uint64(2 << 20)
+	s := &space{dir: dir, free: func(string) (uint64, error) { return free, nil }}
+	if err := s.roomToClose(dir); err == nil || !strings.Contains(err.Error(), "has 2048 KiB left") {
+		t.Errorf("a disk that is too full: %v", err)
+	}
+	free = 4 << 20
+	if err := s.roomToClose(dir); err != nil {
+		t.Error(err)
+	}
+}
+
+// quiet is the configuration of a site in a new folder, on ports that are free.
+func quiet(t *testing.T) Config {
+	cfg := Default()
+	cfg.Data, cfg.Log = t.TempDir(), slog.New(slog.DiscardHandler)
+	cfg.ListenTCP, cfg.ListenHTTP, cfg.ListenFeed, cfg.Console = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	return cfg
 }
 
 // A store that notes which generations were archived.

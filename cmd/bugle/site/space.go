@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -150,6 +151,30 @@ func (s *space) room(need uint64) error {
 			need>>20, s.dir, free>>20, s.least>>20)
 	}
 	return err
+}
+
+// tableOverhead is what a table of a view takes at most beside the rows, which take
+// no more than twice what they take in the log.
+const tableOverhead = 64 << 10
+
+// roomToClose tells why what the views have in memory, which is what is in their logs,
+// does not fit on the disk as the tables that they write when they close.
+func (s *space) roomToClose(views string) error {
+	logs, err := filepath.Glob(filepath.Join(views, "*", "*", "*.mem"))
+	if err != nil {
+		return err
+	}
+	var need uint64
+	for _, name := range logs {
+		if i, err := os.Stat(name); err == nil {
+			need += 2*takenBytes(i) + tableOverhead
+		}
+	}
+	free, err := s.free(s.dir)
+	if err != nil || free >= need {
+		return nil // what is not known now Badger finds out, and says
+	}
+	return fmt.Errorf("the disk of %s has %d KiB left and closing may take %d KiB: make room before the next start", s.dir, free>>10, need>>10)
 }
 
 // folderBytes is how much is in a folder, without those in it.
