@@ -42,7 +42,7 @@ func (a *attended) over(cut bool) {
 
 func (a *attended) put(b []byte) error {
 	a.mu.Lock()
-	if !a.ended {
+	if !a.hasEnded() {
 		a.conn.SetWriteDeadline(time.Now().Add(a.l.times.write))
 	}
 	a.mu.Unlock()
@@ -53,7 +53,7 @@ func (a *attended) put(b []byte) error {
 // run serves the session until it has ended and its connection is closed.
 func (a *attended) run(r *bufio.Reader) {
 	a.mu.Lock()
-	if !a.ended { // else the deadline is that of the last words
+	if !a.hasEnded() { // else the deadline is that of the last words
 		a.conn.SetDeadline(time.Time{})
 	}
 	a.mu.Unlock()
@@ -105,7 +105,7 @@ func (a *attended) await() {
 	wait := a.patience()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !a.ended {
+	if !a.hasEnded() {
 		a.conn.SetReadDeadline(time.Now().Add(wait))
 	}
 }

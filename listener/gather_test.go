@@ -47,21 +47,22 @@ func TestAcknowledgeProperty(t *testing.T) {
 		want := make(map[*session][]string)
 		t.Repeat(map[string]func(*rapid.T){
 			"batch": func(t *rapid.T) {
-				var batch []item[box.ResultRow]
+				var rows []box.ResultRow
+				var senders []sender
 				for range rapid.IntRange(0, 20).Draw(t, "rows") {
 					s := rapid.SampledFrom(sessions).Draw(t, "session")
 					r := task.Result{Operation: task.ID{rapid.Byte().Draw(t, "op") % 3}, Device: s.device,
 						Attempt: rapid.Uint8Range(1, 2).Draw(t, "attempt"), State: rapid.SampledFrom([]task.State{task.Running, task.Succeeded}).Draw(t, "state")}
-					it := item[box.ResultRow]{row: box.ResultRow{Result: r}}
+					var from sender
 					if rapid.IntRange(0, 3).Draw(t, "asks") > 0 {
-						it.from = s
+						from.session = s
 						if !s.hasEnded() {
 							want[s] = append(want[s], fmt.Sprint(r.Operation, r.Attempt, r.State))
 						}
 					}
-					batch = append(batch, it)
+					rows, senders = append(rows, box.ResultRow{Result: r}), append(senders, from)
 				}
-				l.acknowledge(batch)
+				l.acknowledge(rows, senders)
 			},
 			"end": func(t *rapid.T) {
 				s := rapid.SampledFrom(sessions).Draw(t, "session")
@@ -71,7 +72,7 @@ func TestAcknowledgeProperty(t *testing.T) {
 			},
 			"take": func(t *rapid.T) {
 				s := rapid.SampledFrom(sessions).Draw(t, "session")
-				frames, _, _ := s.take()
+				frames, _, _ := s.take(nil)
 				if d := s.driver.(*countingDriver); len(frames) > 0 && d.signals == 0 {
 					t.Fatalf("device %d is not told of %d frames", s.device, len(frames))
 				} else {
@@ -90,7 +91,7 @@ func TestAcknowledgeProperty(t *testing.T) {
 					t.Fatalf("device %d is answered %v, want %v", s.device, got, want[s])
 				}
 				delete(want, s)
-				if s.queue != nil {
+				if s.waiting.queue != nil || s.waiting.frame != nil {
 					t.Fatalf("device %d keeps an empty queue", s.device)
 				}
 			},
@@ -106,7 +107,7 @@ type readyDriver struct {
 }
 
 func (d *readyDriver) signal() {
-	frames, _, _ := d.s.take()
+	frames, _, _ := d.s.take(nil)
 	d.wrote += len(frames)
 }
 
@@ -118,12 +119,12 @@ func TestFileOfOneSession(t *testing.T) {
 	s := newSession(l, nil, carrierTCP, 7, "")
 	d := &readyDriver{s: s}
 	s.driver = d
-	batch := make([]item[box.ResultRow], fileRows)
-	for i := range batch {
-		batch[i] = item[box.ResultRow]{from: s, row: box.ResultRow{Result: task.Result{Operation: task.ID{byte(i), byte(i >> 8)},
-			Device: 7, Attempt: 1, State: task.Succeeded}}}
+	rows, senders := make([]box.ResultRow, fileRows), make([]sender, fileRows)
+	for i := range rows {
+		rows[i].Result = task.Result{Operation: task.ID{byte(i), byte(i >> 8)}, Device: 7, Attempt: 1, State: task.Succeeded}
+		senders[i].session = s
 	}
-	l.acknowledge(batch)
+	l.acknowledge(rows, senders)
 	if s.hasEnded() || d.wrote != fileRows {
 		t.Errorf("the session has ended: %v, %d answers were written", s.hasEnded(), d.wrote)
 	}

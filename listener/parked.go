@@ -3,14 +3,12 @@ package listener
 import (
 	"bufio"
 	"bytes"
-	"crypto/tls"
 	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/bugle-fleet/bugle/listener/poll"
-	"github.com/bugle-fleet/bugle/listener/tlsrecord"
 	"github.com/bugle-fleet/bugle/listener/wire"
 )
 
@@ -34,6 +32,8 @@ type parked struct {
 	beyond  int32     // bytes that were read beyond messages, and are not counted yet
 	said    bool      // the last words are written
 	dead    bool
+
+	layout layout // of conn
 }
 
 // What a session seldom has.
@@ -76,6 +76,7 @@ func (l *Listener) park(p *parked, r *bufio.Reader) error {
 		return err
 	}
 	p.conn = bare(p.conn, p.socket)
+	p.layout = layoutOf(p.conn)
 	p.heard = time.Now()
 	l.loop.Add(p.socket, p, &p.source)
 	return nil
@@ -99,29 +100,20 @@ func (p *parked) put(b []byte) error {
 	return err
 }
 
-// Fetch implements [poll.Fetcher]. What it reads is never changed, or in turns only, or
-// atomic; what is beside it in memory is what a turn needs.
-func (p *parked) Fetch() int {
-	n := int(p.beyond) + int(p.paced.Load()) + int(p.device) + p.socket.Fetch()
-	switch c := p.conn.(type) {
-	case *tls.Conn:
-		if v, ok := c.NetConn().(*visitor); ok && v.known.Load() {
-			n++
-		}
-	case *tlsrecord.Conn:
-		n += c.Fetch()
-	}
-	return n
+// Fetch implements [poll.Fetcher].
+func (p *parked) Fetch(why poll.Events) {
+	poll.Prefetch(p.session)
+	poll.Prefetch(p.socket)
+	p.layout.fetch(why&poll.Readable != 0)
 }
 
 // Turn implements [poll.Handler].
-func (p *parked) Turn(why poll.Events) {
+func (p *parked) Turn(why poll.Events, now time.Time) {
 	if p.dead {
 		return
 	}
 	p.socket.Allow(turnBytes, why)
 	p.unread = p.unread || why&poll.Readable != 0
-	now := time.Now()
 	if p.write(now) && p.read(now) && p.write(now) && !p.isOver(now) {
 		if p.socket.More() {
 			p.source.Load().Call()

@@ -193,7 +193,7 @@ func (f *pushFleet) join(device uint32) error {
 var agentBuffers = sync.Pool{New: func() any { return new([wire.MaxFrame]byte) }}
 
 // Turn implements [poll.Handler].
-func (a *pushAgent) Turn(why poll.Events) {
+func (a *pushAgent) Turn(why poll.Events, _ time.Time) {
 	a.socket.Allow(1<<20, why)
 	b := agentBuffers.Get().(*[wire.MaxFrame]byte)
 	defer agentBuffers.Put(b)

@@ -10,11 +10,18 @@ import (
 	"github.com/bugle-fleet/bugle/listener/wire"
 )
 
-// A queue is what waits for one agent: frames that are ready, keyrings, which all
+// Waiting is what waits for one agent: frames that are ready, keyrings, which all
 // sessions share, and operations whose frames are made when their turn comes, for
 // an open operation costs a session no more than a pointer. They go in this order.
 //
-// Nearly all sessions have nothing that waits, and then no queue.
+// Nearly always that is nothing, or one frame or operation, for which there is room
+// here. The session's lock owns it.
+type waiting struct {
+	frame []byte
+	task  delivery
+	queue *queue // all, if it is more
+}
+
 type queue struct {
 	frames [][]byte
 	bytes  int
@@ -29,29 +36,78 @@ type delivery struct {
 
 var queues = sync.Pool{New: func() any { return new(queue) }}
 
-func (q *queue) empty() bool {
-	return len(q.frames) == 0 && len(q.rings) == 0 && len(q.tasks[0]) == 0 && len(q.tasks[1]) == 0 && len(q.tasks[2]) == 0
-}
-
-// queued is the session's queue, for something to be put into it. The caller holds
-// the lock.
-func (s *session) queued() *queue {
-	if s.queue == nil {
-		s.queue = queues.Get().(*queue)
+// queued is the queue, with all that waits in it.
+func (w *waiting) queued() *queue {
+	if w.queue != nil {
+		return w.queue
 	}
-	return s.queue
+	q := queues.Get().(*queue)
+	if w.frame != nil {
+		q.frames, q.bytes = append(q.frames, w.frame), len(w.frame)
+	}
+	if w.task.op != nil {
+		q.deliver(w.task)
+	}
+	*w = waiting{queue: q}
+	return q
 }
 
-// tidy gives the queue back if it is empty. The caller holds the lock.
-func (s *session) tidy() {
-	if s.queue != nil && s.queue.empty() {
-		*s.queue = queue{}
-		queues.Put(s.queue)
-		s.queue = nil
+// tidy gives the queue back if it is empty.
+func (w *waiting) tidy() {
+	if w.queue != nil && w.queue.empty() {
+		*w.queue = queue{}
+		queues.Put(w.queue)
+		w.queue = nil
 	}
 }
 
 // add takes a frame; false means that too much waits already.
+func (w *waiting) add(frame []byte) bool {
+	if w.queue == nil && w.frame == nil {
+		w.frame = frame
+		return true
+	}
+	return w.queued().add(frame)
+}
+
+// deliver takes an operation.
+func (w *waiting) deliver(d delivery) {
+	if w.queue == nil && w.task.op == nil {
+		w.task = d
+		return
+	}
+	w.queued().deliver(d)
+}
+
+// take removes what is to be written next: frames, or a task, or the task that waits
+// right behind a few frames and goes with them, as one does behind a welcome. For the
+// frames there is room.
+func (w *waiting) take(room [][]byte) (frames [][]byte, next delivery) {
+	if w.queue != nil {
+		defer w.tidy()
+		return w.queue.take()
+	}
+	if few := len(w.frame) <= writeChunk/2; few {
+		next, w.task = w.task, delivery{}
+	}
+	if w.frame != nil {
+		room, w.frame = append(room, w.frame), nil
+	}
+	return room, next
+}
+
+// finish drops the tasks that wait, and returns those of a push. The last words,
+// if there are any, follow the frames that wait; a blocked device gets nothing
+// but them.
+func (w *waiting) finish(words *wire.Close) (unsent []*push) {
+	defer w.tidy()
+	return w.queued().finish(words)
+}
+
+func (q *queue) empty() bool {
+	return len(q.frames) == 0 && len(q.rings) == 0 && len(q.tasks[0]) == 0 && len(q.tasks[1]) == 0 && len(q.tasks[2]) == 0
+}
+
 func (q *queue) add(frame []byte) bool {
 	if len(q.frames) >= queueFrames || q.bytes+len(frame) > queueBytes {
 		return false
@@ -61,9 +117,42 @@ func (q *queue) add(frame []byte) bool {
 	return true
 }
 
-// finish drops the tasks that wait, and returns those of a push. The last words,
-// if there are any, follow the frames that wait; a blocked device gets nothing
-// but them.
+func (q *queue) deliver(d delivery) {
+	tasks := &q.tasks[d.op.priority-1]
+	*tasks = append(*tasks, d)
+}
+
+func (q *queue) take() (frames [][]byte, next delivery) {
+	switch {
+	case len(q.frames) > 0:
+		few := q.bytes <= writeChunk/2
+		frames = q.frames
+		q.frames, q.bytes = nil, 0
+		if few && len(q.rings) == 0 {
+			next = q.nextTask()
+		}
+	case len(q.rings) > 0:
+		frames, q.rings = q.rings, nil
+	default:
+		next = q.nextTask()
+	}
+	return frames, next
+}
+
+func (q *queue) nextTask() (next delivery) {
+	for p, tasks := range q.tasks {
+		if len(tasks) == 0 {
+			continue
+		}
+		next = tasks[0]
+		if q.tasks[p] = tasks[1:]; len(q.tasks[p]) == 0 {
+			q.tasks[p] = nil
+		}
+		break
+	}
+	return next
+}
+
 func (q *queue) finish(words *wire.Close) (unsent []*push) {
 	for p, tasks := range q.tasks {
 		for _, d := range tasks {
@@ -80,6 +169,7 @@ func (q *queue) finish(words *wire.Close) (unsent []*push) {
 	if words != nil {
 		if f, err := wire.Append(nil, words); err == nil {
 			q.frames = append(q.frames, f)
+			q.bytes += len(f)
 		}
 	}
 	return unsent
@@ -114,8 +204,8 @@ func (s *session) frame(f []byte) {
 // enqueue is frame without telling the driver, which it is to be if it is true.
 func (s *session) enqueue(f []byte) bool {
 	s.mu.Lock()
-	ended := s.ended
-	ok := ended || s.queued().add(f)
+	ended := s.ended.Load()
+	ok := ended || s.waiting.add(f)
 	s.mu.Unlock()
 	if !ok {
 		s.tooSlow()
@@ -126,7 +216,8 @@ func (s *session) enqueue(f []byte) bool {
 // signalAll tells the drivers of sessions that their queues have changed.
 func (l *Listener) signalAll(sessions []receiver) {
 	sources := make([]*poll.Source, 0, len(sessions))
-	for _, r := range sessions {
+	for i, r := range sessions {
+		fetchDriver(sessions, i)
 		s, ok := r.(*session)
 		if !ok {
 			continue
@@ -146,10 +237,9 @@ func (l *Listener) signalAll(sessions []receiver) {
 // deliver queues an operation. There are never more than the table holds.
 func (s *session) deliver(op *operation, p *push) {
 	s.mu.Lock()
-	ended := s.ended
+	ended := s.ended.Load()
 	if !ended {
-		waiting := &s.queued().tasks[op.priority-1]
-		*waiting = append(*waiting, delivery{op, p})
+		s.waiting.deliver(delivery{op, p})
 	}
 	s.mu.Unlock()
 	if ended && p != nil {
@@ -161,8 +251,8 @@ func (s *session) deliver(op *operation, p *push) {
 func (s *session) keyrings(frames [][]byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.ended {
-		q := s.queued()
+	if !s.ended.Load() {
+		q := s.waiting.queued()
 		q.rings = append(q.rings, frames...)
 	}
 }
@@ -179,7 +269,8 @@ func (s *session) tooSlow() {
 // writeNext writes what is to be written next. More is false if there was nothing,
 // and ended tells whether there will be nothing any more.
 func (s *session) writeNext() (more, ended bool, err error) {
-	frames, next, ended := s.take()
+	var room [2][]byte // a frame and a task
+	frames, next, ended := s.take(room[:0])
 	switch {
 	case next.op != nil:
 		return true, ended, s.sendTask(frames, next)
@@ -189,44 +280,11 @@ func (s *session) writeNext() (more, ended bool, err error) {
 	return false, ended, nil
 }
 
-// take removes what is to be written next: frames, or a task, or the task that waits
-// right behind a few frames and goes with them, as one does behind a welcome.
-func (s *session) take() (frames [][]byte, next delivery, ended bool) {
+func (s *session) take(room [][]byte) (frames [][]byte, next delivery, ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	q := s.queue
-	if q == nil {
-		return nil, next, s.ended
-	}
-	defer s.tidy()
-	switch {
-	case len(q.frames) > 0:
-		few := q.bytes <= writeChunk/2
-		frames = q.frames
-		q.frames, q.bytes = nil, 0
-		if few && len(q.rings) == 0 {
-			next = q.nextTask()
-		}
-	case len(q.rings) > 0:
-		frames, q.rings = q.rings, nil
-	default:
-		next = q.nextTask()
-	}
-	return frames, next, s.ended
-}
-
-func (q *queue) nextTask() (next delivery) {
-	for p, tasks := range q.tasks {
-		if len(tasks) == 0 {
-			continue
-		}
-		next = tasks[0]
-		if q.tasks[p] = tasks[1:]; len(q.tasks[p]) == 0 {
-			q.tasks[p] = nil
-		}
-		break
-	}
-	return next
+	frames, next = s.waiting.take(room)
+	return frames, next, s.ended.Load()
 }
 
 const writeChunk = 32 << 10

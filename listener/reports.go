@@ -1,9 +1,13 @@
 package listener
 
 import (
+	"encoding/binary"
+	"math/bits"
+	"math/rand/v2"
 	"time"
 
 	"github.com/bugle-fleet/bugle/inbox/box"
+	"github.com/bugle-fleet/bugle/listener/poll"
 	"github.com/bugle-fleet/bugle/listener/wire"
 	"github.com/bugle-fleet/bugle/listener/wire/task"
 )
@@ -28,17 +32,24 @@ const answersAtOnce = 1024
 
 // acknowledge answers the agents whose results are durable. What one of them is
 // answered is written together; the same answer to many is the same bytes.
-func (l *Listener) acknowledge(batch []item[box.ResultRow]) {
-	l.finals(batch)
+func (l *Listener) acknowledge(rows []box.ResultRow, senders []sender) {
+	l.finals(rows)
 	frames := make(map[wire.ResultAck][]byte)
-	answered := make([]receiver, 0, min(len(batch), answersAtOnce))
-	for i := range batch {
-		r, from := &batch[i].row, batch[i].from
+	answered := make([]receiver, 0, min(len(rows), answersAtOnce))
+	var last wire.ResultAck // of the frame f: most are like the one before
+	var f []byte
+	for i := range rows {
+		if next := i + ahead; next < len(senders) {
+			poll.Prefetch(senders[next].session)
+		}
+		r, from := &rows[i], senders[i].session
 		if from == nil {
 			continue
 		}
 		ack := wire.ResultAck{Operation: r.Operation, Attempt: r.Attempt, State: r.State}
-		f := frames[ack]
+		if f == nil || ack != last {
+			f, last = frames[ack], ack
+		}
 		if f == nil {
 			f = from.encode(&ack)
 			frames[ack] = f
@@ -54,11 +65,11 @@ func (l *Listener) acknowledge(batch []item[box.ResultRow]) {
 }
 
 // finals notes who has answered finally.
-func (l *Listener) finals(batch []item[box.ResultRow]) {
+func (l *Listener) finals(rows []box.ResultRow) {
 	var op *operation
 	var last task.ID
-	for i := range batch {
-		r := &batch[i].row
+	for i := range rows {
+		r := &rows[i]
 		if !r.State.Final() {
 			continue
 		}
@@ -86,25 +97,58 @@ func (l *Listener) sent(op *operation, device uint32, at time.Time) {
 }
 
 // packResults leaves out what is said twice: a result that the agent sent again,
-// a task that was sent again.
+// a task that was sent again. It leaves rows as they are.
 func packResults(rows []box.ResultRow) box.Contents {
-	type transition struct {
-		op      task.ID
-		device  uint32
-		attempt uint8
-		state   task.State
-	}
-	seen := make(map[transition]struct{}, len(rows))
-	kept := rows[:0]
-	for _, r := range rows {
-		k := transition{r.Operation, r.Device, r.Attempt, r.State}
-		if _, again := seen[k]; again {
-			continue
+	seen := newTransitions(rows)
+	kept := rows
+	for i := range rows {
+		switch again := seen.add(i); {
+		case again && len(kept) == len(rows):
+			kept = rows[:i:i] // the next append copies it
+		case !again && len(kept) < len(rows):
+			kept = append(kept, rows[i])
 		}
-		seen[k] = struct{}{}
-		kept = append(kept, r)
 	}
 	return &box.Results{Rows: kept}
+}
+
+// Transitions are a set of rows of which no two say the same. A map would copy what
+// they say, and costs several times as much.
+type transitions struct {
+	rows  []box.ResultRow
+	slots []uint32 // an open hash table, at most half full: the index of a row, from 1
+	keys  [2]uint64
+}
+
+func newTransitions(rows []box.ResultRow) transitions {
+	return transitions{rows: rows, slots: make([]uint32, 1<<bits.Len(uint(2*len(rows)))),
+		keys: [2]uint64{rand.Uint64(), rand.Uint64()}}
+}
+
+// add adds row i unless one that says the same is in the set.
+func (t *transitions) add(i int) (again bool) {
+	r, mask := &t.rows[i], len(t.slots)-1
+	slot := int(t.hash(r)) & mask
+	for ; t.slots[slot] != 0; slot = (slot + 1) & mask {
+		if sameTransition(&t.rows[t.slots[slot]-1], r) {
+			return true
+		}
+	}
+	t.slots[slot] = uint32(i + 1)
+	return false
+}
+
+// hash has keys that nobody knows: agents could else send what falls into one place.
+func (t *transitions) hash(r *box.ResultRow) uint64 {
+	op1, op2 := binary.LittleEndian.Uint64(r.Operation[:]), binary.LittleEndian.Uint64(r.Operation[8:])
+	hi, lo := bits.Mul64(op1^t.keys[0], op2^t.keys[1])
+	rest := uint64(r.Device)<<16 | uint64(r.Attempt)<<8 | uint64(r.State)
+	hi, lo = bits.Mul64(hi^lo^t.keys[0], rest^t.keys[1])
+	return hi ^ lo
+}
+
+func sameTransition(a, b *box.ResultRow) bool {
+	return a.Device == b.Device && a.State == b.State && a.Attempt == b.Attempt && a.Operation == b.Operation
 }
 
 // inventory takes facts of a device. If there is no room for them now, it returns
@@ -120,9 +164,9 @@ func (l *Listener) inventory(s *session, m *wire.Inventory) (full <-chan struct{
 }
 
 // received answers the agents whose inventory is durable.
-func received(batch []item[box.DiscoveryRecord]) {
-	for _, it := range batch {
-		it.from.reply(&wire.InventoryAck{ID: it.id})
+func received(_ []box.DiscoveryRecord, senders []sender) {
+	for _, to := range senders {
+		to.session.reply(&wire.InventoryAck{ID: to.id})
 	}
 }
 

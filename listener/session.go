@@ -30,14 +30,14 @@ type session struct {
 	// that no result of it can be reported before.
 	sending sync.Mutex
 
-	mu       sync.Mutex
-	queue    *queue        // nil: nothing waits
-	interval time.Duration // how often the agent must be heard
-	soon     time.Duration // the interval after the message that is awaited now
-	ended    bool
-
 	carrier uint8 // how it is connected, as presence files say it
 	device  uint32
+
+	mu       sync.Mutex
+	ended    atomic.Bool // changed with mu held
+	waiting  waiting
+	interval time.Duration // how often the agent must be heard
+	soon     time.Duration // the interval after the message that is awaited now
 }
 
 // A driver reads and writes for a session.
@@ -193,13 +193,11 @@ func (s *session) goAway() {
 // first call counts; it returns true.
 func (s *session) end(reason uint8, words *wire.Close) bool {
 	s.mu.Lock()
-	if s.ended {
+	if s.ended.Swap(true) {
 		s.mu.Unlock()
 		return false
 	}
-	s.ended = true
-	unsent := s.queued().finish(words)
-	s.tidy()
+	unsent := s.waiting.finish(words)
 	s.mu.Unlock()
 	now := time.Now()
 	for _, p := range unsent {
@@ -211,8 +209,4 @@ func (s *session) end(reason uint8, words *wire.Close) bool {
 }
 
 // hasEnded tells whether the session is over.
-func (s *session) hasEnded() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.ended
-}
+func (s *session) hasEnded() bool { return s.ended.Load() }

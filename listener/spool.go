@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,12 +22,13 @@ type spool[R any] struct {
 	maxRows   int           // that are held, the file under way included
 	maxBytes  int
 	pack      func([]R) box.Contents
-	durable   func([]item[R]) // or nil
+	durable   func([]R, []sender) // or nil
 	files     *files
 	mu        sync.Mutex
-	waiting   []item[R]
-	batch     []item[R] // of the file under way, or empty
-	rows      int       // held
+	waiting   []*load[R]
+	waits     int        // rows
+	spare     []*load[R] // empty, with the room that they took
+	rows      int        // held
 	bytes     int
 	full      chan struct{} // closed when a file has made room
 	wake      chan struct{} // one slot: waiting has changed
@@ -42,7 +44,21 @@ type item[R any] struct {
 	id   uint64   // by which its agent knows it, if the row does not say
 }
 
-func newSpool[R any](f *files, gather time.Duration, perFile, maxRows, maxBytes int, pack func([]R) box.Contents, durable func([]item[R])) *spool[R] {
+// A load is what becomes one file.
+type load[R any] struct {
+	rows     []R
+	senders  []sender // of each row
+	size     int
+	from, to time.Time // sessions read the clock before they offer a row, so rows may be a little out of order
+}
+
+// A sender is told when its row is durable.
+type sender struct {
+	session *session // or nil
+	id      uint64
+}
+
+func newSpool[R any](f *files, gather time.Duration, perFile, maxRows, maxBytes int, pack func([]R) box.Contents, durable func([]R, []sender)) *spool[R] {
 	return &spool[R]{gather: gather, perFile: perFile, maxRows: maxRows, maxBytes: maxBytes, pack: pack, durable: durable, files: f,
 		full: make(chan struct{}), wake: make(chan struct{}, 1), stopped: make(chan struct{})}
 }
@@ -57,14 +73,42 @@ func (s *spool[R]) offer(it item[R]) (full <-chan struct{}) {
 	}
 	s.rows++
 	s.bytes += it.size
-	s.waiting = append(s.waiting, it)
-	if n := len(s.waiting); n == 1 || n == s.perFile {
+	s.loadFor(it.size).add(&it)
+	if s.waits++; s.waits == 1 || s.waits == s.perFile {
 		select {
 		case s.wake <- struct{}{}:
 		default:
 		}
 	}
 	return nil
+}
+
+// loadFor is the last load, or a new one if that has no room for so many bytes.
+func (s *spool[R]) loadFor(size int) *load[R] {
+	if n := len(s.waiting); n > 0 {
+		last := s.waiting[n-1]
+		if len(last.rows) < s.perFile && last.size+size <= fileBytes {
+			return last
+		}
+	}
+	l := new(load[R])
+	if n := len(s.spare); n > 0 {
+		l, s.spare = s.spare[n-1], s.spare[:n-1]
+	}
+	s.waiting = append(s.waiting, l)
+	return l
+}
+
+func (l *load[R]) add(it *item[R]) {
+	if len(l.rows) == 0 || it.at.Before(l.from) {
+		l.from = it.at
+	}
+	if len(l.rows) == 0 || it.at.After(l.to) {
+		l.to = it.at
+	}
+	l.rows = append(l.rows, it.row)
+	l.senders = append(l.senders, sender{it.from, it.id})
+	l.size += it.size
 }
 
 // put waits for room; false means that gone was closed first and the row was not
@@ -97,36 +141,17 @@ func (s *spool[R]) stop() { s.stopsOnce.Do(func() { close(s.stopped) }) }
 // ends, with rows that are not on disk.
 func (s *spool[R]) run(ctx context.Context) error {
 	for s.await() {
-		batch := s.take()
-		rows := make([]R, len(batch))
-		for i := range batch {
-			rows[i] = batch[i].row
-		}
-		from, to := span(batch)
-		if err := s.files.drop(ctx, s.pack(rows), from, to); err != nil {
+		l := s.take()
+		rows := slices.Clone(l.rows) // whoever drops them may keep them
+		if err := s.files.drop(ctx, s.pack(rows), l.from, l.to); err != nil {
 			return err
 		}
 		if s.durable != nil {
-			s.durable(batch)
+			s.durable(l.rows, l.senders)
 		}
-		s.free(batch)
+		s.free(l)
 	}
 	return nil
-}
-
-// span is the time that rows are of. Sessions read the clock before they offer a
-// row, so rows may be a little out of order.
-func span[R any](batch []item[R]) (from, to time.Time) {
-	from, to = batch[0].at, batch[0].at
-	for _, it := range batch[1:] {
-		if it.at.Before(from) {
-			from = it.at
-		}
-		if it.at.After(to) {
-			to = it.at
-		}
-	}
-	return from, to
 }
 
 // await waits until there is a file to write; false means there will be none.
@@ -155,11 +180,11 @@ func (s *spool[R]) await() bool {
 func (s *spool[R]) due(now time.Time) (n int, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n = len(s.waiting)
+	n = s.waits
 	if n > 0 && n < s.perFile {
-		wait = s.waiting[0].at.Add(s.gather).Sub(now)
+		wait = s.waiting[0].from.Add(s.gather).Sub(now)
 	}
-	if n > 0 && wait <= 0 && s.busy != nil && now.Sub(s.waiting[0].at) < s.gather+mostHeld && s.busy() {
+	if n > 0 && wait <= 0 && s.busy != nil && now.Sub(s.waiting[0].from) < s.gather+mostHeld && s.busy() {
 		wait = heldStep
 	}
 	return n, wait
@@ -175,25 +200,13 @@ const (
 	manyWait = 200 // sessions that wait for their turn
 )
 
-func (s *spool[R]) take() []item[R] {
+func (s *spool[R]) take() *load[R] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n, size := 0, 0
-	for n < min(len(s.waiting), s.perFile) {
-		size += s.waiting[n].size
-		if n > 0 && size > fileBytes {
-			break
-		}
-		n++
-	}
-	s.batch = append(s.batch[:0], s.waiting[:n]...)
-	rest := copy(s.waiting, s.waiting[n:])
-	clear(s.waiting[rest:])
-	s.waiting = s.waiting[:rest]
-	if rest == 0 && cap(s.waiting) > roomFiles*s.perFile {
-		s.waiting = nil
-	}
-	return s.batch
+	l := s.waiting[0]
+	s.waiting = slices.Delete(s.waiting, 0, 1)
+	s.waits -= len(l.rows)
+	return l
 }
 
 // roomFiles is for how many files' rows the room is kept that they took: more is seldom
@@ -201,16 +214,26 @@ func (s *spool[R]) take() []item[R] {
 const roomFiles = 8
 
 // free forgets the rows of a file that is done.
-func (s *spool[R]) free(batch []item[R]) {
+func (s *spool[R]) free(l *load[R]) {
+	rows, size := len(l.rows), l.size
+	l.reset()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.rows -= len(batch)
-	for i := range batch {
-		s.bytes -= batch[i].size
+	s.rows -= rows
+	s.bytes -= size
+	if len(s.spare) < roomFiles {
+		s.spare = append(s.spare, l)
 	}
-	clear(batch)
 	close(s.full)
 	s.full = make(chan struct{})
+}
+
+// reset forgets the rows and keeps their room, which is not much: a load has no more
+// rows than a file.
+func (l *load[R]) reset() {
+	clear(l.rows)
+	clear(l.senders)
+	*l = load[R]{rows: l.rows[:0], senders: l.senders[:0]}
 }
 
 // files drops files, again and again until each is durable, and says so when

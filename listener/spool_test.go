@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/bugle-fleet/bugle/inbox/box"
 	"github.com/bugle-fleet/bugle/listener/wire/task"
@@ -41,9 +45,9 @@ func row(device uint32, state task.State, from *session) item[box.ResultRow] {
 // countAcks counts the rows that are to be answered.
 func countAcks(s *spool[box.ResultRow]) (acked *atomic.Int32) {
 	acked = new(atomic.Int32)
-	s.durable = func(batch []item[box.ResultRow]) {
-		for _, it := range batch {
-			if it.from != nil {
+	s.durable = func(_ []box.ResultRow, senders []sender) {
+		for _, to := range senders {
+			if to.session != nil {
 				acked.Add(1)
 			}
 		}
@@ -199,6 +203,86 @@ func TestSpoolSplitsBySize(t *testing.T) {
 		if got := sizes(folder.all()); !equal(got, []int{2, 2, 1}) {
 			t.Fatalf("files of %v rows", got)
 		}
+	})
+}
+
+// firstFile is how many of the rows that wait are the next file.
+func firstFile(waiting []item[int], perFile int) (n int) {
+	for size := 0; n < min(len(waiting), perFile); n++ {
+		if size += waiting[n].size; n > 0 && size > fileBytes {
+			break
+		}
+	}
+	return n
+}
+
+// TestSpoolTakesProperty compares the files of a spool with those of a list, out of
+// which as many rows are taken as one file may have.
+func TestSpoolTakesProperty(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const maxRows, maxBytes = 40, 4 * fileBytes
+		perFile := rapid.IntRange(1, 10).Draw(t, "perFile")
+		s := newSpool[int](nil, time.Second, perFile, maxRows, maxBytes, nil, nil)
+		var waiting []item[int]
+		var writing *load[int]
+		rows, bytes, begun := 0, 0, time.Now()
+		t.Repeat(map[string]func(*rapid.T){
+			"offer": func(t *rapid.T) {
+				it := item[int]{row: rapid.Int().Draw(t, "row"), id: rapid.Uint64().Draw(t, "id"),
+					size: rapid.OneOf(rapid.IntRange(1, 100), rapid.IntRange(1, fileBytes+2), rapid.Just(fileBytes/2)).Draw(t, "size"),
+					at:   begun.Add(time.Duration(rapid.IntRange(-5, 5).Draw(t, "at")))}
+				room := rows == 0 || rows < maxRows && bytes+it.size <= maxBytes
+				if full := s.offer(it); (full == nil) != room {
+					t.Fatalf("with %d rows of %d bytes one of %d is taken: %v", rows, bytes, it.size, full == nil)
+				}
+				if room {
+					waiting, rows, bytes = append(waiting, it), rows+1, bytes+it.size
+				}
+			},
+			"take": func(t *rapid.T) {
+				if writing != nil || len(waiting) == 0 {
+					t.Skip("nothing to take")
+				}
+				writing = s.take()
+				want := waiting[:firstFile(waiting, perFile)]
+				waiting = waiting[len(want):]
+				var made load[int]
+				for _, it := range want {
+					made.rows, made.senders, made.size = append(made.rows, it.row), append(made.senders, sender{it.from, it.id}), made.size+it.size
+				}
+				earlier := func(a, b item[int]) int { return a.at.Compare(b.at) }
+				made.from, made.to = slices.MinFunc(want, earlier).at, slices.MaxFunc(want, earlier).at
+				if !reflect.DeepEqual(*writing, made) {
+					t.Fatalf("took %+v, want %+v", *writing, made)
+				}
+			},
+			"free": func(t *rapid.T) {
+				if writing == nil {
+					t.Skip("nothing is written")
+				}
+				full := s.full
+				rows, bytes = rows-len(writing.rows), bytes-writing.size
+				s.free(writing)
+				writing = nil
+				if _, open := <-full; open {
+					t.Fatal("who waits is not told that there is room")
+				}
+			},
+			"": func(t *rapid.T) {
+				n, _ := s.due(begun)
+				if n != len(waiting) || s.held() != rows || s.bytes != bytes {
+					t.Fatalf("%d rows wait of %d that are held with %d bytes, want %d of %d with %d", n, s.held(), s.bytes, len(waiting), rows, bytes)
+				}
+				if len(s.spare) > roomFiles {
+					t.Fatalf("the room of %d files is kept", len(s.spare))
+				}
+				for _, l := range s.spare {
+					if slices.Max(append(l.rows[:cap(l.rows)], 0)) != 0 || slices.ContainsFunc(l.senders[:cap(l.senders)], func(to sender) bool { return to != sender{} }) {
+						t.Fatalf("%v of %v are still held", l.rows[:cap(l.rows)], l.senders[:cap(l.senders)])
+					}
+				}
+			},
+		})
 	})
 }
 

@@ -252,7 +252,8 @@ func (t *table) push(op *operation, to []receiver, now time.Time) {
 	}
 	p := &push{begun: now}
 	p.left.Store(int64(len(to)))
-	for _, s := range to {
+	for i, s := range to {
+		fetchSession(to, i)
 		s.deliver(op, p)
 	}
 	t.signal(to)

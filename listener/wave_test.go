@@ -193,14 +193,14 @@ func TestPriorityInQueue(t *testing.T) {
 		s.deliver(&operation{task: task.Task{Operation: task.ID{byte(i)}}, priority: p}, nil)
 	}
 	s.keyrings([][]byte{[]byte("ring")})
-	s.queued().add([]byte("frame"))
+	s.waiting.add([]byte("frame"))
 	for _, want := range []string{"frame", "ring"} {
-		if f, next, _ := s.take(); len(f) != 1 || string(f[0]) != want || next.op != nil {
+		if f, next, _ := s.take(nil); len(f) != 1 || string(f[0]) != want || next.op != nil {
 			t.Fatalf("took %q, want %s", f, want)
 		}
 	}
 	for _, want := range []byte{2, 4, 1, 0, 3} {
-		if _, next, _ := s.take(); next.op.task.Operation[0] != want {
+		if _, next, _ := s.take(nil); next.op.task.Operation[0] != want {
 			t.Fatalf("took %d, want %d", next.op.task.Operation[0], want)
 		}
 	}

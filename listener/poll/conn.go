@@ -7,7 +7,6 @@ import (
 	"math"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -22,18 +21,21 @@ func (errWait) Temporary() bool { return true }
 // read. It is a [net.Error] that is temporary.
 var ErrWait net.Error = errWait{}
 
-// A Conn is a TCP connection that can be parked. Reading, writing and parking are for
-// one goroutine at a time; all else is for anybody.
+// A Conn is a TCP connection that can be parked. Reading, writing, parking and what is
+// about a turn ([Conn.Allow], [Conn.Left], [Conn.More], [Conn.Flush], [Conn.Pending]) are
+// for one goroutine at a time; all else is for anybody.
 type Conn struct {
-	mu   sync.Mutex   // held while fd is used
-	tcp  *net.TCPConn // nil once it is parked
-	kept *kept        // nil while everything could be written
-	fd   atomic.Int32 // -1: closed, or not parked yet; changed with mu held
-	left int32        // bytes that may be read in this turn
-	more bool         // and there were more
-	sure bool         // in this turn the kernel tells again of what comes after a short read
-	dry  bool         // there was one
-	cut  bool
+	mu  sync.Mutex // held while fd is used, and when it or what is below it changes
+	fd  int32      // -1: closed, or not parked yet
+	cut bool
+	tcp *net.TCPConn // nil once it is parked
+
+	// Of the one goroutine.
+	more bool  // there is more than may be read in this turn
+	sure bool  // in this turn the kernel tells again of what comes after a short read
+	dry  bool  // there was one
+	left int32 // bytes that may be read in this turn
+	kept *kept // nil while everything could be written
 }
 
 // What a connection keeps of which few have anything.
@@ -56,13 +58,8 @@ var ErrPending = errors.New("the other side does not read")
 
 // NewConn makes a connection of a TCP connection, which it owns from then on.
 func NewConn(tcp *net.TCPConn) *Conn {
-	c := &Conn{tcp: tcp}
-	c.fd.Store(-1)
-	return c
+	return &Conn{tcp: tcp, fd: -1}
 }
-
-// Fetch is for a [Fetcher] that has this connection.
-func (c *Conn) Fetch() int { return int(c.fd.Load()) }
 
 // Park takes the socket from Go's poller. Nothing may be under way on it. Deadlines
 // count no more.
@@ -82,7 +79,7 @@ func (c *Conn) Park() error {
 		closeFD(fd)
 		return fmt.Errorf("park connection: %w", net.ErrClosed)
 	}
-	c.fd.Store(int32(fd))
+	c.fd = int32(fd)
 	c.tcp.Close()
 	c.tcp = nil
 	return nil
@@ -100,33 +97,27 @@ func (c *Conn) blocking() *net.TCPConn {
 // for of what comes later the loop tells again; not if why holds [HungUp], of which it
 // does not.
 func (c *Conn) Allow(n int, why Events) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.left, c.more = int32(min(n, math.MaxInt32)), false
 	c.sure, c.dry = why&HungUp == 0, false
 }
 
 // Left is how many bytes may still be read in this turn.
 func (c *Conn) Left() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	return int(c.left)
 }
 
 // More tells whether Read has said so although there may be something.
 func (c *Conn) More() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	return c.more
 }
 
 func (c *Conn) poll(p poller, token uint64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.fd.Load() < 0 {
+	if c.fd < 0 {
 		return net.ErrClosed
 	}
-	return p.add(int(c.fd.Load()), token)
+	return p.add(int(c.fd), token)
 }
 
 // Read implements [net.Conn].
@@ -138,7 +129,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 	}
 	defer c.mu.Unlock()
 	switch {
-	case c.fd.Load() < 0:
+	case c.fd < 0:
 		return 0, net.ErrClosed
 	case c.dry:
 		return 0, ErrWait
@@ -146,7 +137,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 		c.more = true
 		return 0, ErrWait
 	}
-	n, err := readFD(int(c.fd.Load()), b)
+	n, err := readFD(int(c.fd), b)
 	c.left -= int32(n)
 	c.dry = c.sure && n < len(b)
 	return n, err
@@ -161,13 +152,13 @@ func (c *Conn) Write(b []byte) (int, error) {
 		return tcp.Write(b)
 	}
 	defer c.mu.Unlock()
-	if c.fd.Load() < 0 {
+	if c.fd < 0 {
 		return 0, net.ErrClosed
 	}
 	if c.kept != nil {
 		return c.kept.add(b)
 	}
-	n, err := writeFD(int(c.fd.Load()), b)
+	n, err := writeFD(int(c.fd), b)
 	if err != nil {
 		c.kept = &kept{torn: err}
 		return 0, err
@@ -191,16 +182,17 @@ func (k *kept) add(b []byte) (int, error) {
 
 // Flush writes what was kept, as far as there is room.
 func (c *Conn) Flush() error {
+	k := c.kept
+	if k == nil {
+		return nil
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	k := c.kept
 	switch {
-	case k == nil:
-		return nil
-	case k.torn != nil || c.fd.Load() < 0:
+	case k.torn != nil || c.fd < 0:
 		return k.torn
 	}
-	n, err := writeFD(int(c.fd.Load()), k.out)
+	n, err := writeFD(int(c.fd), k.out)
 	if k.torn = err; err != nil {
 		return err
 	}
@@ -212,8 +204,6 @@ func (c *Conn) Flush() error {
 
 // Pending is how many bytes are kept that the kernel had no room for.
 func (c *Conn) Pending() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.kept == nil {
 		return 0
 	}
@@ -227,10 +217,10 @@ func (c *Conn) CloseWrite() error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.fd.Load() < 0 {
+	if c.fd < 0 {
 		return net.ErrClosed
 	}
-	return shutdownFD(int(c.fd.Load()), true)
+	return shutdownFD(int(c.fd), true)
 }
 
 // Cut ends the connection for both sides and leaves a parked socket open: whoever
@@ -239,8 +229,8 @@ func (c *Conn) Cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.cut = true
-	if c.fd.Load() >= 0 {
-		_ = shutdownFD(int(c.fd.Load()), false)
+	if c.fd >= 0 {
+		_ = shutdownFD(int(c.fd), false)
 	} else if c.tcp != nil {
 		c.tcp.Close()
 	}
@@ -261,10 +251,9 @@ func (c *Conn) Close() error {
 	defer c.mu.Unlock()
 	c.cut = true
 	switch {
-	case c.fd.Load() >= 0:
-		fd := int(c.fd.Load())
-		c.fd.Store(-1)
-		c.kept = nil
+	case c.fd >= 0:
+		fd := int(c.fd)
+		c.fd = -1
 		return closeFD(fd)
 	case c.tcp != nil:
 		return c.tcp.Close()

@@ -6,6 +6,7 @@ import (
 	"log"
 	"net"
 	"sync/atomic"
+	"time"
 
 	"github.com/bugle-fleet/bugle/listener/poll"
 )
@@ -16,7 +17,7 @@ type echo struct {
 	source atomic.Pointer[poll.Source]
 }
 
-func (e *echo) Turn(why poll.Events) {
+func (e *echo) Turn(why poll.Events, _ time.Time) {
 	e.conn.Allow(64<<10, why)
 	if e.conn.Flush() != nil {
 		return

@@ -25,18 +25,20 @@ const reasons = Readable | Writable | Timer | Called
 
 // A Handler is what a connection does when it has a turn.
 type Handler interface {
-	// Turn is never called twice at the same time for one source.
-	Turn(why Events)
+	// Turn is never called twice at the same time for one source. It began at now, or a
+	// moment later: a worker looks at the clock once for the sources that it takes together.
+	Turn(why Events, now time.Time)
 }
 
 // A Fetcher is a handler that can name the memory which its turn needs.
 type Fetcher interface {
-	// Fetch reads a field in each piece of memory, and returns what depends on all of
-	// them. A worker calls it for each of the sources that it has taken before it gives
-	// them their turns: most connections have been idle for long, so their memory is in
-	// no cache, and the processor gets the pieces of several faster at the same time than
-	// one after the other. It holds no lock and is never called during a turn.
-	Fetch() int
+	// Fetch asks for the memory ([Prefetch]) that a turn for these reasons needs, as far as
+	// they are known yet. A worker calls it for each of the sources that it has taken before
+	// it gives them their turns: most connections have been idle for long, so their memory is
+	// in no cache, and the processor gets the pieces of several faster at the same time than
+	// one after the other. It holds no lock, is never called during a turn, and reads only
+	// what nobody changes outside of turns.
+	Fetch(why Events)
 }
 
 // A Loop gives turns to sources. Close ends it.
@@ -157,11 +159,17 @@ func (s *Source) mark(why Events) bool {
 	return old&queued == 0
 }
 
+// ahead is how many places before its turn a source of a list is asked for.
+const ahead = 8
+
 // marked adds a reason to sources, and returns those that are to be queued, in the
 // same memory.
 func marked(sources []*Source, why Events) []*Source {
 	fresh := sources[:0]
-	for _, s := range sources {
+	for i, s := range sources {
+		if next := i + ahead; next < len(sources) {
+			Prefetch(sources[next])
+		}
 		if s.mark(why) {
 			fresh = append(fresh, s)
 		}
@@ -210,21 +218,10 @@ func (l *Loop) work() {
 			return
 		}
 		fetch(mine[:n])
+		now := time.Now()
 		for i, s := range mine[:n] {
 			mine[i] = nil
-			s.turn()
-		}
-	}
-}
-
-// fetch lets the processor get the memory of all sources at the same time.
-func fetch(sources []*Source) {
-	if len(sources) == 1 {
-		return
-	}
-	for _, s := range sources {
-		if f, ok := s.handler.(Fetcher); ok {
-			f.Fetch()
+			s.turn(now)
 		}
 	}
 }
@@ -257,9 +254,9 @@ func (l *Loop) take(mine []*Source) (n int) {
 
 // turn hands the reasons to the handler, and queues the source again if there are
 // new ones at its end.
-func (s *Source) turn() {
+func (s *Source) turn(now time.Time) {
 	why := Events(s.state.And(^uint32(reasons))) &^ queued
-	s.handler.Turn(why)
+	s.handler.Turn(why, now)
 	for {
 		old := Events(s.state.Load())
 		if old&reasons != 0 {

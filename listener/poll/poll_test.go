@@ -56,7 +56,7 @@ func add(l *Loop, c *Conn, h Handler) *Source {
 // A turnFunc is a handler of which only Turn matters.
 type turnFunc func(Events)
 
-func (f turnFunc) Turn(why Events) { f(why) }
+func (f turnFunc) Turn(why Events, _ time.Time) { f(why) }
 
 // echo sends back what it reads, and stops reading while nothing more fits.
 type echo struct {
@@ -66,7 +66,7 @@ type echo struct {
 	gone chan struct{}
 }
 
-func (e *echo) Turn(why Events) {
+func (e *echo) Turn(why Events, _ time.Time) {
 	if e.busy.Add(1) != 1 {
 		e.bad.Add(1)
 	}

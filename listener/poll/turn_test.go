@@ -22,7 +22,7 @@ type reader struct {
 	over   chan error
 }
 
-func (r *reader) Turn(why Events) {
+func (r *reader) Turn(why Events, _ time.Time) {
 	r.unread = r.unread || why&Readable != 0
 	if !r.unread || r.ended {
 		return
@@ -98,15 +98,14 @@ type fetcher struct {
 	over    chan struct{} // no turn waits any more
 }
 
-func (f *fetcher) Fetch() int {
+func (f *fetcher) Fetch(Events) {
 	if f.inTurn {
 		panic("fetched in a turn")
 	}
 	f.fetches++
-	return f.fetches
 }
 
-func (f *fetcher) Turn(Events) {
+func (f *fetcher) Turn(Events, time.Time) {
 	f.inTurn = true
 	select {
 	case f.turned <- f:
@@ -156,14 +155,13 @@ type busy struct {
 	over   *sync.WaitGroup
 }
 
-func (b *busy) Fetch() int {
+func (b *busy) Fetch(Events) {
 	if b.inTurn {
 		panic("fetched in a turn")
 	}
-	return b.turns
 }
 
-func (b *busy) Turn(Events) {
+func (b *busy) Turn(Events, time.Time) {
 	b.inTurn = true
 	if b.turns++; b.turns == 200 {
 		b.over.Done()

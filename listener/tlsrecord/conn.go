@@ -77,10 +77,6 @@ func (c *Conn) Over(raw net.Conn) *Conn {
 	return &moved
 }
 
-// Fetch reads at both ends of the connection's memory, so that it is near when it is
-// used; what it returns says nothing.
-func (c *Conn) Fetch() int { return int(c.in.count) + int(c.suite) }
-
 // Read implements [net.Conn].
 func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
