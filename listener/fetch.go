@@ -5,57 +5,62 @@ import (
 	"reflect"
 
 	"github.com/bugle-fleet/bugle/listener/poll"
-	"github.com/bugle-fleet/bugle/listener/tlsrecord"
 )
 
-// A layout is where the memory is that a session's connection needs for a record: much of
-// what a record costs is waiting for it. Crypto/tls does not promise that its fields are
-// where they are now, nor that they stay: what is not found is not asked for, and asking
-// for the wrong memory does no harm.
-type layout struct {
-	visitor *visitor // below TLS, or nil
-	conn    poll.Piece
-	whole   bool    // all of conn is for both directions
-	in, out ciphers // of a tls.Conn
+// Ciphers is where crypto/tls keeps the state of both directions' ciphers: in each an AEAD
+// in another. Crypto/tls does not promise that its fields are where they are now, nor that
+// they stay: what is not found is not asked for, and asking for the wrong memory does no
+// harm.
+type ciphers struct{ in, out [2]uintptr }
+
+// Sizes of the two, the inner one AES-GCM's, which is the largest.
+var cipherSizes = [2]uintptr{32, 784}
+
+func ciphersOf(c *tls.Conn) ciphers {
+	v := reflect.ValueOf(c).Elem()
+	return ciphers{in: cipherIn(v.FieldByName("in")), out: cipherIn(v.FieldByName("out"))}
 }
 
-// Ciphers is the state of the cipher of one direction: an AEAD in another.
-type ciphers [2]poll.Piece
-
-func layoutOf(conn connection) (l layout) {
-	switch c := conn.(type) {
-	case *tls.Conn:
-		v := reflect.ValueOf(c).Elem()
-		l.conn, l.in, l.out = poll.PieceOf(c), ciphersIn(v.FieldByName("in")), ciphersIn(v.FieldByName("out"))
-		l.visitor, _ = c.NetConn().(*visitor)
-	case *tlsrecord.Conn:
-		l.conn, l.whole = poll.PieceOf(c), true
+func cipherIn(half reflect.Value) (found [2]uintptr) {
+	v := field(half, "cipher")
+	for i := range found {
+		if v.Kind() != reflect.Interface || v.Elem().Kind() != reflect.Pointer {
+			break
+		}
+		found[i] = v.Elem().Pointer()
+		v = field(v.Elem().Elem(), "aead")
 	}
-	return l
+	return found
 }
 
-// fetch asks for what is needed to write, and to read.
-func (l *layout) fetch(reads bool) {
-	if l.whole {
-		l.conn.Prefetch()
-		return
+func field(v reflect.Value, name string) (f reflect.Value) {
+	if v.Kind() == reflect.Struct {
+		f = v.FieldByName(name)
 	}
-	poll.Prefetch(l.visitor)
-	tlsCommon.of(l.conn)
-	tlsWriting.of(l.conn)
-	tlsSending.of(l.conn)
-	tlsClosing.of(l.conn)
-	l.out.fetch()
+	return f
+}
+
+func fetchCipher(at [2]uintptr) {
+	for i, size := range cipherSizes {
+		poll.Piece{At: at[i], Size: size}.Prefetch()
+	}
+}
+
+// fetchTLS asks for what a record needs of a connection: waiting for that memory is much of
+// what a record costs.
+func (p *parked) fetchTLS(c *tls.Conn, reads bool) {
+	conn := poll.PieceOf(c)
+	poll.Prefetch(p.visitor)
+	tlsCommon.of(conn)
+	tlsWriting.of(conn)
+	tlsSending.of(conn)
+	tlsClosing.of(conn)
+	fetchCipher(p.ciphers.out)
 	if reads {
-		tlsReading.of(l.conn)
-		tlsReceived.of(l.conn)
-		l.in.fetch()
+		tlsReading.of(conn)
+		tlsReceived.of(conn)
+		fetchCipher(p.ciphers.in)
 	}
-}
-
-func (c *ciphers) fetch() {
-	c[0].Prefetch()
-	c[1].Prefetch()
 }
 
 // Ahead is how many places before its turn a session of a list is asked for.
@@ -106,24 +111,4 @@ func (s stretch) of(conn poll.Piece) {
 	if s.size > 0 {
 		conn.Part(s.offset, s.size).Prefetch()
 	}
-}
-
-func ciphersIn(half reflect.Value) (found ciphers) {
-	v := field(half, "cipher")
-	for i := range found {
-		if v.Kind() != reflect.Interface || v.Elem().Kind() != reflect.Pointer {
-			break
-		}
-		p := v.Elem()
-		found[i] = poll.Piece{At: p.Pointer(), Size: p.Type().Elem().Size()}
-		v = field(p.Elem(), "aead")
-	}
-	return found
-}
-
-func field(v reflect.Value, name string) (f reflect.Value) {
-	if v.Kind() == reflect.Struct {
-		f = v.FieldByName(name)
-	}
-	return f
 }

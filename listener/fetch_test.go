@@ -3,14 +3,13 @@ package listener
 import (
 	"crypto/tls"
 	"net"
+	"reflect"
 	"testing"
-
-	"github.com/bugle-fleet/bugle/listener/poll"
 )
 
-// TestLayout finds in a connection of this Go's crypto/tls all that is to be fetched: if
+// TestFetchTLS finds in a connection of this Go's crypto/tls all that is to be fetched: if
 // a release moves it, nothing breaks, but records become slower again.
-func TestLayout(t *testing.T) {
+func TestFetchTLS(t *testing.T) {
 	for name, s := range map[string]stretch{"common": tlsCommon, "writing": tlsWriting, "sending": tlsSending,
 		"closing": tlsClosing, "reading": tlsReading, "received": tlsReceived} {
 		if s.size == 0 {
@@ -31,21 +30,28 @@ func TestLayout(t *testing.T) {
 	if err := <-shaken; err != nil {
 		t.Fatal(err)
 	}
-	l := layoutOf(server)
-	if l.visitor != v || l.conn != poll.PieceOf(server) {
-		t.Errorf("found visitor %p and connection %v", l.visitor, l.conn)
-	}
-	for _, half := range []ciphers{l.in, l.out} {
-		for i, p := range half {
-			if p.At == 0 || p.Size < 16 {
-				t.Errorf("cipher state %d is not found: %v", i, p)
-			}
-		}
-	}
-	if l.in == l.out {
+	c := ciphersOf(server)
+	if c.in == c.out {
 		t.Error("both directions have the same cipher")
 	}
-	l.fetch(true)
-	empty := layoutOf(nil)
-	empty.fetch(true)
+	half := reflect.ValueOf(server).Elem().FieldByName("in")
+	outer := half.FieldByName("cipher").Elem().Elem()
+	sizes := [2]uintptr{outer.Type().Size(), outer.FieldByName("aead").Elem().Elem().Type().Size()}
+	for i := range sizes {
+		if sizes[i] > cipherSizes[i] {
+			t.Errorf("the state of a cipher takes %d bytes, and %d are asked for", sizes, cipherSizes)
+		}
+	}
+	for _, at := range [][2]uintptr{c.in, c.out} {
+		if at[0] == 0 || at[1] == 0 {
+			t.Errorf("state of a cipher is not found: %x", at)
+		}
+	}
+	for _, reads := range []bool{false, true} {
+		(&parked{visitor: v, ciphers: c}).fetchTLS(server, reads)
+		new(parked).fetchTLS(server, reads)
+	}
+	if c := ciphersOf(new(tls.Conn)); c != (ciphers{}) {
+		t.Errorf("a connection without ciphers has %v", c)
+	}
 }

@@ -3,12 +3,14 @@ package listener
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/bugle-fleet/bugle/listener/poll"
+	"github.com/bugle-fleet/bugle/listener/tlsrecord"
 	"github.com/bugle-fleet/bugle/listener/wire"
 )
 
@@ -33,7 +35,9 @@ type parked struct {
 	said    bool      // the last words are written
 	dead    bool
 
-	layout layout // of conn
+	// For Fetch; of the TLS of crypto/tls in conn, else there is none.
+	visitor *visitor
+	ciphers ciphers
 }
 
 // What a session seldom has.
@@ -76,7 +80,10 @@ func (l *Listener) park(p *parked, r *bufio.Reader) error {
 		return err
 	}
 	p.conn = bare(p.conn, p.socket)
-	p.layout = layoutOf(p.conn)
+	if c, ok := p.conn.(*tls.Conn); ok {
+		p.visitor, _ = c.NetConn().(*visitor)
+		p.ciphers = ciphersOf(c)
+	}
 	p.heard = time.Now()
 	l.loop.Add(p.socket, p, &p.source)
 	return nil
@@ -104,7 +111,12 @@ func (p *parked) put(b []byte) error {
 func (p *parked) Fetch(why poll.Events) {
 	poll.Prefetch(p.session)
 	poll.Prefetch(p.socket)
-	p.layout.fetch(why&poll.Readable != 0)
+	switch c := p.conn.(type) {
+	case *tls.Conn:
+		p.fetchTLS(c, why&poll.Readable != 0)
+	case *tlsrecord.Conn:
+		poll.Prefetch(c)
+	}
 }
 
 // Turn implements [poll.Handler].

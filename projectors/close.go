@@ -30,14 +30,20 @@ var ErrNotClosed = errors.New("left open")
 // commit is synced in Badger's log, from which the next [Open] takes it as after a
 // kill.
 func (v *Views) Close() error {
-	if why := v.opt.Room(); why != nil {
-		return v.leave(why)
-	}
-	unlocked := make(chan error, 1)
-	go func() { unlocked <- v.closeAll() }()
+	ended := make(chan error, 1)
+	full := make(chan error, 1)
+	go func() { // a disk that hangs does not even say how full it is
+		if why := v.opt.Room(); why != nil {
+			full <- why
+			return
+		}
+		ended <- v.closeAll()
+	}()
 	var err error
 	select {
-	case err = <-unlocked:
+	case err = <-ended:
+	case why := <-full:
+		return v.leave(why)
 	case <-time.After(v.opt.CloseWithin):
 	}
 	var open []string
@@ -88,6 +94,7 @@ func (r *runner) close() {
 
 // end closes the generation that serves and waits for those that served before.
 func (r *runner) end() (err error) {
+	r.view.serving.Store(nil)
 	r.running.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -148,11 +148,19 @@ func (r *runner) rollback(ctx context.Context) (Result, error) {
 	return res, nil
 }
 
-// dismiss closes a generation that does not serve.
+// dismiss closes a generation that does not serve. If it does not close, or the disk has
+// no room for that, its folder stays locked with the others until the process ends.
 func (r *runner) dismiss(g *generation) error {
+	if why := r.opt.Room(); why != nil {
+		return left([]string{r.view.Name}, why, r.log)
+	}
 	g.drop()
 	g.retire()
-	return g.await(r.opt.CloseWithin)
+	err := g.await(r.opt.CloseWithin)
+	if errors.Is(err, ErrNotClosed) {
+		r.leaving.Go(func() { <-g.closed })
+	}
+	return err
 }
 
 // remove closes a generation that is of no use and removes it; if it does not close,

@@ -33,7 +33,7 @@ type Options struct {
 	Verify  time.Duration // how often rows are compared with their sum; 0 means a day, less never
 	Notify  func(Notice)  // is told what operators should know; it must not wait for the views
 
-	CloseWithin time.Duration // how long [Views.Close] waits for the stores; 0 means 10 s
+	CloseWithin time.Duration // how long [Views.Close] waits for the stores, and [Views.Run] for a write under way; 0 means 10 s
 	Room        func() error  // tells why the disk has no room for what the stores write when they close
 }
 

@@ -21,9 +21,9 @@ func (errWait) Temporary() bool { return true }
 // read. It is a [net.Error] that is temporary.
 var ErrWait net.Error = errWait{}
 
-// A Conn is a TCP connection that can be parked. Reading, writing, parking and what is
-// about a turn ([Conn.Allow], [Conn.Left], [Conn.More], [Conn.Flush], [Conn.Pending]) are
-// for one goroutine at a time; all else is for anybody.
+// A Conn is a TCP connection that can be parked. Reading, writing, parking, what is about a
+// turn ([Conn.Allow], [Conn.Left], [Conn.More], [Conn.Flush], [Conn.Pending]), and closing
+// it once it is parked are for one goroutine at a time; all else is for anybody.
 type Conn struct {
 	mu  sync.Mutex // held while fd is used, and when it or what is below it changes
 	fd  int32      // -1: closed, or not parked yet
@@ -253,7 +253,7 @@ func (c *Conn) Close() error {
 	switch {
 	case c.fd >= 0:
 		fd := int(c.fd)
-		c.fd = -1
+		c.fd, c.kept = -1, nil
 		return closeFD(fd)
 	case c.tcp != nil:
 		return c.tcp.Close()

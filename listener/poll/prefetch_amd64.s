@@ -1,14 +1,15 @@
 #include "textflag.h"
 
-// func prefetch(at, size uintptr)
+// func prefetch(at, lines uintptr)
 TEXT ·prefetch(SB), NOSPLIT|NOFRAME, $0-16
 	MOVQ at+0(FP), AX
-	MOVQ size+8(FP), BX
-	ADDQ AX, BX
-	ANDQ $~63, AX
+	MOVQ lines+8(FP), CX
+	TESTQ CX, CX
+	JEQ  done
 line:
 	PREFETCHT0 (AX)
 	ADDQ $64, AX
-	CMPQ AX, BX
-	JCS  line
+	DECQ CX
+	JNE  line
+done:
 	RET

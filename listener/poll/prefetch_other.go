@@ -2,9 +2,5 @@
 
 package poll
 
-// Prefetch does nothing on this processor.
-func Prefetch[T any](*T) {}
-
-func (Piece) prefetch() {}
-
-func fetch([]*Source) {}
+// prefetch does nothing on this processor.
+func prefetch(at, lines uintptr) {}

@@ -72,6 +72,20 @@ func TestRoomToClose(t *testing.T) {
 	}
 }
 
+// A disk that cannot be asked is said once, not at every look.
+func TestBlindSpace(t *testing.T) {
+	var said bytes.Buffer
+	err := errors.New("gone")
+	s := &space{free: func(string) (uint64, error) { return 1, err }, log: slog.New(slog.NewTextHandler(&said, nil))}
+	for _, e := range []error{err, err, nil, nil, err, err} {
+		err = e
+		s.look()
+	}
+	if n := strings.Count(said.String(), "cannot tell"); n != 2 {
+		t.Errorf("said %d times:\n%s", n, &said)
+	}
+}
+
 // quiet is the configuration of a site in a new folder, on ports that are free.
 func quiet(t *testing.T) Config {
 	cfg := Default()

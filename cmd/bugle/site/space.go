@@ -30,6 +30,7 @@ type space struct {
 	free  func(dir string) (uint64, error)
 	log   *slog.Logger
 	short atomic.Pointer[spaceError]
+	blind bool // the last look failed
 }
 
 // spaceEvery is how often the disk is asked; a site writes far less than the
@@ -78,9 +79,13 @@ func (s *space) run(ctx context.Context) error {
 func (s *space) look() {
 	free, err := s.free(s.dir)
 	if err != nil {
-		s.log.Warn("cannot tell how full the disk is", "error", err)
+		if !s.blind {
+			s.log.Warn("cannot tell how full the disk is", "error", err)
+		}
+		s.blind = true
 		return
 	}
+	s.blind = false
 	was := s.short.Load()
 	switch {
 	case free >= s.least && was != nil:
