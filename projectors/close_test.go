@@ -205,3 +205,47 @@ func TestFailedRebuildLeavesItsStore(t *testing.T) {
 		must(t, v.Close())
 	})
 }
+
+// TestRebuildLeftOpenKeepsTheLock ends views while the store of a rebuild that failed
+// still tries to write: nobody else may open the folder before it is done.
+func TestRebuildLeftOpenKeepsTheLock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, view := t.TempDir(), tally()
+		opt := Options{Dir: dir, Journal: waiting{told(history(t, 30))}, CloseWithin: 3 * time.Second}
+		s := runViews(t, opt, view)
+		must(t, s.Wait(t.Context(), 30))
+		view.Fold = func() Fold { return slow{failAt: 20} }
+		_, err := s.Rebuild(t.Context(), "tally", func(Progress) { obstruct(t, filepath.Join(dir, "tally/00000002")) })
+		if !errors.Is(err, ErrNotClosed) {
+			t.Errorf("failed: %v", err)
+		}
+		s.cancel()
+		if err := errors.Join(<-s.ended, s.Close()); !errors.Is(err, ErrNotClosed) {
+			t.Errorf("closed beside the store of a rebuild: %v", err)
+		}
+		if _, err := Open(opt, tally()); !errors.Is(err, ErrLocked) {
+			t.Errorf("opened beside the store of a rebuild: %v", err)
+		}
+		s.free(t)
+	})
+}
+
+// TestDismissWithoutRoom leaves a generation open that does not serve, as Close does.
+func TestDismissWithoutRoom(t *testing.T) {
+	full := errors.New("the disk is full")
+	v, err := Open(Options{Dir: t.TempDir(), Journal: told(history(t, 30))}, tally())
+	must(t, err)
+	r := v.runners[0]
+	g, err := r.create()
+	must(t, err)
+	room := r.opt.Room
+	r.opt.Room = func() error { return full }
+	if err := r.dismiss(g); !errors.Is(err, full) || !errors.Is(err, ErrNotClosed) || g.db.IsClosed() {
+		t.Errorf("dismissed without room: %v", err)
+	}
+	r.opt.Room = room
+	must(t, errors.Join(r.dismiss(g), v.Close()))
+	if !g.db.IsClosed() {
+		t.Error("the store is open")
+	}
+}
