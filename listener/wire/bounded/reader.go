@@ -1,27 +1,26 @@
 package bounded
 
 import (
-	"bytes"
+	"encoding/binary"
 	"fmt"
-	"io"
 	"sync"
 	"unicode/utf8"
-
-	"github.com/vmihailenco/msgpack/v5"
 )
 
 // A Reader decodes one scanned value field by field. The first thing that does
 // not hold makes every further call return zero; the reason is [Reader.Err].
 // Slices it returns are copies and belong to the caller. It is not safe for
 // concurrent use.
+//
+// It reads the bytes itself: what Scan has passed is whole, so that hardly anything is
+// left to look at, and asking the msgpack library for one value after the other costs
+// several times as much.
 type Reader struct {
-	src   bytes.Reader
-	size  int
-	dec   *msgpack.Decoder
-	left  [maxDepth + 1]int
+	b     []byte // one value, which Scan has passed
+	at    int
+	left  [maxDepth + 1]int // left[d]: values still to come at depth d
 	depth int
 	err   error
-	buf   []byte // for fixed-size fields
 }
 
 var readers = sync.Pool{New: func() any { return new(Reader) }}
@@ -35,26 +34,15 @@ func Decode(b []byte, lim Limits, read func(*Reader) error) error {
 	}
 	r := readers.Get().(*Reader)
 	defer r.free()
-	r.reset(b)
+	r.b = b
 	if err := read(r); err != nil && r.err == nil {
 		return err
 	}
 	return r.err
 }
 
-func (r *Reader) reset(b []byte) {
-	r.src.Reset(b)
-	r.size, r.depth, r.err = len(b), 0, nil
-	r.left = [maxDepth + 1]int{}
-	if r.dec == nil {
-		r.dec = msgpack.NewDecoder(&r.src)
-	} else {
-		r.dec.ResetReader(&r.src)
-	}
-}
-
 func (r *Reader) free() {
-	r.src.Reset(nil)
+	*r = Reader{}
 	readers.Put(r)
 }
 
@@ -66,17 +54,8 @@ func (r *Reader) Err() error { return r.err }
 // still not allowed.
 func (r *Reader) Fail(format string, args ...any) {
 	if r.err == nil {
-		r.err = &OffsetError{r.size - r.src.Len(), fmt.Sprintf(format, args...)}
+		r.err = &OffsetError{r.at, fmt.Sprintf(format, args...)}
 	}
-}
-
-func (r *Reader) check(err error) bool {
-	if err != nil && err != io.EOF {
-		r.Fail("%v", err)
-	} else if err != nil {
-		r.Fail("cut short")
-	}
-	return r.err == nil
 }
 
 // next tells whether the array under way has another element, and takes it.
@@ -95,25 +74,55 @@ func (r *Reader) next() bool {
 	return true
 }
 
-func (r *Reader) peek() byte {
-	c, err := r.dec.PeekCode()
-	if !r.check(err) {
-		return 0
+// begin begins the next value and returns its first byte, which says what it is; false
+// means that there is none.
+func (r *Reader) begin() (code byte, ok bool) {
+	if !r.next() {
+		return 0, false
 	}
-	return byte(c)
+	if r.at == len(r.b) {
+		r.Fail("cut short")
+		return 0, false
+	}
+	return r.b[r.at], true
+}
+
+// number takes the big-endian number of width bytes behind a first byte.
+func (r *Reader) number(width int) (v uint64) {
+	p := r.b[r.at+1:]
+	switch width {
+	case 1:
+		v = uint64(p[0])
+	case 2:
+		v = uint64(binary.BigEndian.Uint16(p))
+	case 4:
+		v = uint64(binary.BigEndian.Uint32(p))
+	default:
+		v = binary.BigEndian.Uint64(p)
+	}
+	r.at += 1 + width
+	return v
 }
 
 // Array enters an array of at most max elements and returns how many it has.
 // [Reader.End] leaves it.
 func (r *Reader) Array(max int) int {
-	if !r.next() {
+	c, ok := r.begin()
+	if !ok {
 		return 0
 	}
-	n, err := r.dec.DecodeArrayLen()
-	if !r.check(err) {
+	var n int
+	switch {
+	case c >= 0x90 && c <= 0x9f:
+		n = int(c & 0x0f)
+		r.at++
+	case c == 0xdc || c == 0xdd:
+		n = int(r.number(2 << (c - 0xdc)))
+	default:
+		r.Fail("type 0x%02x where an array must be", c)
 		return 0
 	}
-	if n < 0 || n > max {
+	if n > max {
 		r.Fail("array of %d elements, at most %d are taken", n, max)
 		return 0
 	}
@@ -147,30 +156,43 @@ func (r *Reader) More() bool { return r.err == nil && r.depth > 0 && r.left[r.de
 // End skips what is left of the array under way, which a later version may have
 // added, and leaves it.
 func (r *Reader) End() {
-	for r.More() {
-		r.left[r.depth]--
-		r.check(r.dec.Skip())
+	if r.err != nil {
+		return
 	}
-	if r.err == nil {
-		r.depth--
+	for ; r.left[r.depth] > 0; r.left[r.depth]-- {
+		r.skip()
 	}
+	r.depth--
+}
+
+// skip passes one value, with all that is inside.
+func (r *Reader) skip() {
+	s := scanner{b: r.b, at: r.at, items: len(r.b)}
+	for values := 1; values > 0; values-- {
+		inside, err := s.value()
+		if err != nil {
+			r.Fail("%v", err) // Scan has passed it: not reached
+			return
+		}
+		values += inside
+	}
+	r.at = s.at
 }
 
 // Uint64 reads an unsigned integer.
 func (r *Reader) Uint64() uint64 {
-	if !r.next() {
+	c, ok := r.begin()
+	switch {
+	case !ok:
 		return 0
+	case c <= 0x7f:
+		r.at++
+		return uint64(c)
+	case c >= 0xcc && c <= 0xcf:
+		return r.number(1 << (c - 0xcc))
 	}
-	c := r.peek()
-	if c > 0x7f && (c < 0xcc || c > 0xcf) {
-		r.Fail("type 0x%02x where an unsigned integer must be", c)
-		return 0
-	}
-	v, err := r.dec.DecodeUint64()
-	if !r.check(err) {
-		return 0
-	}
-	return v
+	r.Fail("type 0x%02x where an unsigned integer must be", c)
+	return 0
 }
 
 // Uint reads an unsigned integer of at most max.
@@ -188,52 +210,46 @@ func (r *Reader) Uint32() uint32 { return uint32(r.Uint(1<<32 - 1)) }
 
 // Int64 reads a signed integer.
 func (r *Reader) Int64() int64 {
-	if !r.next() {
+	c, ok := r.begin()
+	switch {
+	case !ok:
 		return 0
-	}
-	c := r.peek()
-	if (c > 0x7f && c < 0xcc) || (c > 0xd3 && c < 0xe0) {
-		r.Fail("type 0x%02x where an integer must be", c)
-		return 0
-	}
-	if c == 0xcf {
-		v, err := r.dec.DecodeUint64()
-		if r.check(err) && v > 1<<63-1 {
+	case c <= 0x7f || c >= 0xe0:
+		r.at++
+		return int64(int8(c))
+	case c >= 0xcc && c <= 0xcf:
+		v := r.number(1 << (c - 0xcc))
+		if v > 1<<63-1 {
 			r.Fail("%d does not fit a signed integer", v)
 			return 0
 		}
 		return int64(v)
+	case c >= 0xd0 && c <= 0xd3:
+		width := 1 << (c - 0xd0)
+		unused := 64 - 8*width
+		return int64(r.number(width)<<unused) >> unused // keeps the sign
 	}
-	v, err := r.dec.DecodeInt64()
-	if !r.check(err) {
-		return 0
-	}
-	return v
+	r.Fail("type 0x%02x where an integer must be", c)
+	return 0
 }
 
 // Bool reads true or false.
 func (r *Reader) Bool() bool {
-	if !r.next() {
+	c, ok := r.begin()
+	if !ok {
 		return false
 	}
-	if c := r.peek(); c != 0xc2 && c != 0xc3 {
+	if c != 0xc2 && c != 0xc3 {
 		r.Fail("type 0x%02x where true or false must be", c)
 		return false
 	}
-	v, err := r.dec.DecodeBool()
-	return r.check(err) && v
+	r.at++
+	return c == 0xc3
 }
 
 // String reads valid UTF-8 of at most max bytes.
 func (r *Reader) String(max int) string {
-	n, ok := r.sized(max, true)
-	if !ok || n == 0 {
-		return ""
-	}
-	b := r.fixed(n)
-	if !r.check(r.dec.ReadFull(b)) {
-		return ""
-	}
+	b := r.sized(max, true)
 	if !utf8.Valid(b) {
 		r.Fail("string is not UTF-8")
 		return ""
@@ -244,54 +260,44 @@ func (r *Reader) String(max int) string {
 // Bytes reads at most max bytes; the slice is the caller's. It is nil if there
 // are none.
 func (r *Reader) Bytes(max int) []byte {
-	n, ok := r.sized(max, false)
-	if !ok || n == 0 {
-		return nil
-	}
-	b := make([]byte, n)
-	if !r.check(r.dec.ReadFull(b)) {
-		return nil
-	}
-	return b
+	return append([]byte(nil), r.sized(max, false)...)
 }
 
 // Raw fills dst, whose length must be the field's.
 func (r *Reader) Raw(dst []byte) {
-	n, ok := r.sized(len(dst), false)
+	b := r.sized(len(dst), false)
+	if r.err == nil && len(b) != len(dst) {
+		r.Fail("%d bytes where %d must be", len(b), len(dst))
+		return
+	}
+	copy(dst, b)
+}
+
+// sized passes text or bytes and returns them where they are.
+func (r *Reader) sized(max int, text bool) []byte {
+	c, ok := r.begin()
 	if !ok {
-		return
+		return nil
 	}
-	if n != len(dst) {
-		r.Fail("%d bytes where %d must be", n, len(dst))
-		return
-	}
-	r.check(r.dec.ReadFull(dst))
-}
-
-func (r *Reader) sized(max int, text bool) (int, bool) {
-	if !r.next() {
-		return 0, false
-	}
-	c := r.peek()
-	isText := c >= 0xa0 && c <= 0xbf || c >= 0xd9 && c <= 0xdb
-	if isText != text || !isText && (c < 0xc4 || c > 0xc6) {
+	start, n := r.at, 0
+	switch {
+	case text && c >= 0xa0 && c <= 0xbf:
+		n = int(c & 0x1f)
+		r.at++
+	case text && c >= 0xd9 && c <= 0xdb:
+		n = int(r.number(1 << (c - 0xd9)))
+	case !text && c >= 0xc4 && c <= 0xc6:
+		n = int(r.number(1 << (c - 0xc4)))
+	default:
 		r.Fail("type 0x%02x where %s must be", c, map[bool]string{true: "text", false: "bytes"}[text])
-		return 0, false
+		return nil
 	}
-	n, err := r.dec.DecodeBytesLen()
-	if !r.check(err) {
-		return 0, false
-	}
-	if n < 0 || n > max {
+	if n > max {
+		r.at = start
 		r.Fail("%d bytes, at most %d are taken", n, max)
-		return 0, false
+		return nil
 	}
-	return n, true
-}
-
-func (r *Reader) fixed(n int) []byte {
-	if cap(r.buf) < n {
-		r.buf = make([]byte, n)
-	}
-	return r.buf[:n]
+	b := r.b[r.at : r.at+n]
+	r.at += n
+	return b
 }
