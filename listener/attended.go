@@ -84,7 +84,7 @@ func (a *attended) read(r *bufio.Reader) (reason uint8, words *wire.Close) {
 			return reasonSignedOut, nil
 		}
 		for done := false; !done; {
-			full, err := a.handle(m)
+			full, err := a.handle(m, time.Now())
 			if err != nil {
 				return a.readFailed(err)
 			}
@@ -137,7 +137,7 @@ func (a *attended) pace() bool {
 func (a *attended) write() {
 	defer close(a.written)
 	for {
-		more, ended, err := a.writeNext()
+		more, ended, err := a.writeNext(time.Now())
 		switch {
 		case err != nil:
 			a.writeFailed(err)

@@ -13,8 +13,13 @@ import (
 // harm.
 type ciphers struct{ in, out [2]uintptr }
 
-// Sizes of the two, the inner one AES-GCM's, which is the largest.
-var cipherSizes = [2]uintptr{32, 784}
+// What a record needs of the two: of AES-GCM, which is the largest, all but the keys for
+// decrypting blocks, for GCM has no use for them.
+var (
+	outerCipher = stretch{0, 32}
+	blockKeys   = stretch{0, 248}
+	hashKeys    = stretch{488, 296}
+)
 
 func ciphersOf(c *tls.Conn) ciphers {
 	v := reflect.ValueOf(c).Elem()
@@ -41,8 +46,13 @@ func field(v reflect.Value, name string) (f reflect.Value) {
 }
 
 func fetchCipher(at [2]uintptr) {
-	for i, size := range cipherSizes {
-		poll.Piece{At: at[i], Size: size}.Prefetch()
+	outer, inner := poll.Piece{At: at[0]}, poll.Piece{At: at[1]}
+	if outer.At != 0 {
+		outerCipher.of(outer)
+	}
+	if inner.At != 0 {
+		blockKeys.of(inner)
+		hashKeys.of(inner)
 	}
 }
 

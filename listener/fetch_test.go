@@ -36,11 +36,16 @@ func TestFetchTLS(t *testing.T) {
 	}
 	half := reflect.ValueOf(server).Elem().FieldByName("in")
 	outer := half.FieldByName("cipher").Elem().Elem()
-	sizes := [2]uintptr{outer.Type().Size(), outer.FieldByName("aead").Elem().Elem().Type().Size()}
-	for i := range sizes {
-		if sizes[i] > cipherSizes[i] {
-			t.Errorf("the state of a cipher takes %d bytes, and %d are asked for", sizes, cipherSizes)
-		}
+	if size := outer.Type().Size(); size > outerCipher.size {
+		t.Errorf("the outer state of a cipher takes %d bytes, and %d are asked for", size, outerCipher.size)
+	}
+	inner := outer.FieldByName("aead").Elem().Elem()
+	unused := find(t, inner, "dec")
+	if want := (stretch{blockKeys.size, hashKeys.offset - blockKeys.size}); unused != want {
+		t.Errorf("keys for decrypting blocks are at %d, and %d is not asked for", unused, want)
+	}
+	if end := hashKeys.offset + hashKeys.size; inner.Type().Size() > end {
+		t.Errorf("the state of a cipher takes %d bytes, and %d are asked for", inner.Type().Size(), end)
 	}
 	for _, at := range [][2]uintptr{c.in, c.out} {
 		if at[0] == 0 || at[1] == 0 {
@@ -54,4 +59,20 @@ func TestFetchTLS(t *testing.T) {
 	if c := ciphersOf(new(tls.Conn)); c != (ciphers{}) {
 		t.Errorf("a connection without ciphers has %v", c)
 	}
+}
+
+// find returns where a field is in a structure, or in those inside.
+func find(t *testing.T, v reflect.Value, name string) stretch {
+	t.Helper()
+	if f, ok := v.Type().FieldByName(name); ok && len(f.Index) == 1 {
+		return stretch{f.Offset, f.Type.Size()}
+	}
+	for i := range v.NumField() {
+		if f := v.Type().Field(i); f.Type.Kind() == reflect.Struct {
+			if s := find(t, v.Field(i), name); s.size > 0 {
+				return stretch{f.Offset + s.offset, s.size}
+			}
+		}
+	}
+	return stretch{}
 }

@@ -72,7 +72,7 @@ func TestAcknowledgeProperty(t *testing.T) {
 			},
 			"take": func(t *rapid.T) {
 				s := rapid.SampledFrom(sessions).Draw(t, "session")
-				frames, _, _ := s.take(nil)
+				frames, _, _, _ := s.take(nil)
 				if d := s.driver.(*countingDriver); len(frames) > 0 && d.signals == 0 {
 					t.Fatalf("device %d is not told of %d frames", s.device, len(frames))
 				} else {
@@ -107,7 +107,7 @@ type readyDriver struct {
 }
 
 func (d *readyDriver) signal() {
-	frames, _, _ := d.s.take(nil)
+	frames, _, _, _ := d.s.take(nil)
 	d.wrote += len(frames)
 }
 
@@ -220,7 +220,7 @@ func TestTaskBehindWelcome(t *testing.T) {
 			s.deliver(c.op, nil)
 			for more := true; more; {
 				var err error
-				if more, _, err = s.writeNext(); err != nil {
+				if more, _, err = s.writeNext(time.Now()); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -126,7 +126,7 @@ func (p *parked) Turn(why poll.Events, now time.Time) {
 	}
 	p.socket.Allow(turnBytes, why)
 	p.unread = p.unread || why&poll.Readable != 0
-	if p.write(now) && p.read(now) && p.write(now) && !p.isOver(now) {
+	if p.exchange(now) && !p.isOver(now) {
 		if p.socket.More() {
 			p.source.Load().Call()
 		}
@@ -139,6 +139,16 @@ func (p *parked) Turn(why poll.Events, now time.Time) {
 	forget(p.conn)
 	p.dead, p.rest = true, nil
 	p.closed()
+}
+
+// exchange writes, reads, and writes what was answered; false means that the socket can
+// be closed.
+func (p *parked) exchange(now time.Time) bool {
+	if !p.write(now) {
+		return false
+	}
+	answers := p.unread
+	return p.read(now) && (!answers || p.write(now))
 }
 
 // isOver tells whether the session has ended, and its last words had their time.
@@ -172,11 +182,7 @@ func (p *parked) next() time.Time {
 }
 
 // until is when the next message must be there.
-func (p *parked) until() time.Time {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.heard.Add(p.interval + p.interval/2)
-}
+func (p *parked) until() time.Time { return p.heard.Add(p.bears()) }
 
 // write writes what waits, as far as there is room; false means that nothing can
 // be written any more.
@@ -186,14 +192,15 @@ func (p *parked) write(now time.Time) bool {
 		return false
 	}
 	for p.socket.Pending() == 0 && !p.said {
-		more, ended, err := p.writeNext()
-		switch {
-		case err != nil:
+		more, ended, err := p.writeNext(now)
+		if err != nil {
 			p.writeFailed(err)
 			return false
-		case more:
+		}
+		if more {
 			continue
-		case ended:
+		}
+		if ended {
 			p.said = true
 			p.conn.CloseWrite()
 		}
@@ -342,7 +349,7 @@ func (p *parked) take(m wire.Message, now time.Time) (wait bool, err error) {
 		p.handleAside(m)
 		return false, nil
 	}
-	full, err := p.handle(m)
+	full, err := p.handle(m, now)
 	if full != nil {
 		p.resume = now.Add(poll.Tick)
 	}
@@ -355,7 +362,7 @@ func (p *parked) handleAside(m wire.Message) {
 	p.aside.Store(true)
 	p.l.sessions.Go(func() {
 		for !p.hasEnded() {
-			wait, err := p.handle(m)
+			wait, err := p.handle(m, time.Now())
 			if err != nil {
 				p.end(p.readFailed(err))
 			}

@@ -104,6 +104,8 @@ func (w *waiting) finish(words *wire.Close) (unsent []*push) {
 	return w.queued().finish(words)
 }
 
+func (w *waiting) empty() bool { return w.queue == nil && w.frame == nil && w.task.op == nil }
+
 func (q *queue) empty() bool {
 	return len(q.frames) == 0 && len(q.rings) == 0 && len(q.tasks[0]) == 0 && len(q.tasks[1]) == 0 && len(q.tasks[2]) == 0
 }
@@ -266,25 +268,22 @@ func (s *session) tooSlow() {
 	s.l.status.message(msgTooSlow, s.device, "session ended: the agent did not read")
 }
 
-// writeNext writes what is to be written next. More is false if there was nothing,
-// and ended tells whether there will be nothing any more.
-func (s *session) writeNext() (more, ended bool, err error) {
+// writeNext writes what is to be written next. It tells whether there was more behind it,
+// and if not, whether there will be nothing any more. Now is when the turn began.
+func (s *session) writeNext(now time.Time) (more, ended bool, err error) {
 	var room [2][]byte // a frame and a task
-	frames, next, ended := s.take(room[:0])
-	switch {
-	case next.op != nil:
-		return true, ended, s.sendTask(frames, next)
-	case len(frames) > 0:
-		return true, ended, s.sendFrames(frames)
+	frames, next, more, ended := s.take(room[:0])
+	if next.op != nil {
+		return more, ended, s.sendTask(frames, next, now)
 	}
-	return false, ended, nil
+	return more, ended, s.sendFrames(frames)
 }
 
-func (s *session) take(room [][]byte) (frames [][]byte, next delivery, ended bool) {
+func (s *session) take(room [][]byte) (frames [][]byte, next delivery, more, ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	frames, next = s.waiting.take(room)
-	return frames, next, s.ended.Load()
+	return frames, next, !s.waiting.empty(), s.ended.Load()
 }
 
 const writeChunk = 32 << 10
@@ -317,11 +316,10 @@ func (s *session) sendFrames(frames [][]byte) error {
 
 // sendTask sends an operation if it is still due, which is decided here and now,
 // and reports it. The frames go before it in any case.
-func (s *session) sendTask(frames [][]byte, d delivery) error {
+func (s *session) sendTask(frames [][]byte, d delivery, now time.Time) error {
 	if d.push != nil {
 		defer s.l.settled(d.push)
 	}
-	now := time.Now()
 	f, err := d.op.claim(s.device, now, &s.l.table.room)
 	if err != nil {
 		s.l.cfg.Log.Error("encode task", "operation", d.op.task.Operation, "err", err)

@@ -16,10 +16,10 @@ const rowSize = 96 // of a result in memory without its detail, about
 
 // result takes what an agent reports. If as many rows as may be held wait for the
 // disk, it returns a channel that is closed when there is room.
-func (l *Listener) result(s *session, m *wire.Result) (full <-chan struct{}) {
+func (l *Listener) result(s *session, m *wire.Result, now time.Time) (full <-chan struct{}) {
 	row := box.ResultRow{MAC: m.MAC, Result: task.Result{Operation: m.Operation, Device: s.device,
 		Attempt: m.Attempt, State: m.State, Code: m.Code, At: m.At, Detail: m.Detail}}
-	full = l.results.offer(item[box.ResultRow]{row: row, size: rowSize + len(m.Detail), at: time.Now(), from: s})
+	full = l.results.offer(item[box.ResultRow]{row: row, size: rowSize + len(m.Detail), at: now, from: s})
 	if full == nil {
 		l.count.results.Add(1)
 	}
@@ -153,14 +153,14 @@ func sameTransition(a, b *box.ResultRow) bool {
 
 // inventory takes facts of a device. If there is no room for them now, it returns
 // a channel that is closed when there is some.
-func (l *Listener) inventory(s *session, m *wire.Inventory) (full <-chan struct{}) {
+func (l *Listener) inventory(s *session, m *wire.Inventory, now time.Time) (full <-chan struct{}) {
 	rec := box.DiscoveryRecord{Device: s.device, At: m.At, Facts: make([]box.Fact, len(m.Facts))}
 	size := rowSize
 	for i, f := range m.Facts {
 		rec.Facts[i] = box.Fact(f)
 		size += 32 + len(f.Name) + len(f.Value)
 	}
-	return l.facts.offer(item[box.DiscoveryRecord]{row: rec, size: size, at: time.Now(), from: s, id: m.ID})
+	return l.facts.offer(item[box.DiscoveryRecord]{row: rec, size: size, at: now, from: s, id: m.ID})
 }
 
 // received answers the agents whose inventory is durable.

@@ -33,11 +33,13 @@ type session struct {
 	carrier uint8 // how it is connected, as presence files say it
 	device  uint32
 
-	mu       sync.Mutex
-	ended    atomic.Bool // changed with mu held
-	waiting  waiting
-	interval time.Duration // how often the agent must be heard
-	soon     time.Duration // the interval after the message that is awaited now
+	mu      sync.Mutex
+	ended   atomic.Bool // changed with mu held
+	waiting waiting
+
+	// Durations. They change while a message is handled, and are read at any time.
+	interval atomic.Int64 // how often the agent must be heard
+	soon     atomic.Int64 // the interval after the message that is awaited now
 }
 
 // A driver reads and writes for a session.
@@ -53,18 +55,24 @@ type driver interface {
 
 func newSession(l *Listener, conn connection, carrier uint8, device uint32, address string) *session {
 	interval := max(l.cfg.KeepAlive, l.cfg.KeepAliveOf(device))
-	return &session{l: l, conn: conn, carrier: carrier, device: device, address: address,
-		interval: interval, soon: interval}
+	s := &session{l: l, conn: conn, carrier: carrier, device: device, address: address}
+	s.interval.Store(int64(interval))
+	s.soon.Store(int64(interval))
+	return s
 }
 
 // patience is how long the next message may take, counted from now. The one behind
 // it may take as long as policy says.
 func (s *session) patience() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	wait := s.interval + s.interval/2
-	s.interval = s.soon
+	wait := s.bears()
+	s.interval.Store(s.soon.Load())
 	return wait
+}
+
+// bears is for how long nothing need be heard of the agent.
+func (s *session) bears() time.Duration {
+	interval := time.Duration(s.interval.Load())
+	return interval + interval/2
 }
 
 func (s *session) readFailed(err error) (reason uint8, words *wire.Close) {
@@ -88,17 +96,17 @@ func silent() *wire.Close {
 
 // handle does what a message asks. If it has to wait, for room or because its agent
 // asks too often, it returns a channel that is closed when it may be handed in
-// again. An error ends the session.
-func (s *session) handle(m wire.Message) (wait <-chan struct{}, err error) {
+// again. An error ends the session. Now is when it came, or a moment before.
+func (s *session) handle(m wire.Message, now time.Time) (wait <-chan struct{}, err error) {
 	switch m := m.(type) {
 	case *wire.Result:
 		s.sending.Lock() // see there
 		s.sending.Unlock()
-		return s.l.result(s, m), nil
+		return s.l.result(s, m, now), nil
 	case *wire.Inventory:
-		return s.l.inventory(s, m), nil
+		return s.l.inventory(s, m, now), nil
 	case *wire.PolicyRequest:
-		if !s.l.asks.allow(strconv.FormatUint(uint64(s.device), 10), time.Now()) {
+		if !s.l.asks.allow(strconv.FormatUint(uint64(s.device), 10), now) {
 			return inASecond(), nil
 		}
 		s.policy(m)
@@ -154,12 +162,12 @@ func (s *session) policy(m *wire.PolicyRequest) {
 	if m.User != "" {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.soon = s.l.cfg.KeepAliveOf(s.device); s.soon <= 0 {
-		s.soon = s.l.cfg.KeepAlive
+	soon := s.l.cfg.KeepAliveOf(s.device)
+	if soon <= 0 {
+		soon = s.l.cfg.KeepAlive
 	}
-	s.interval = max(s.interval, s.soon)
+	s.soon.Store(int64(soon))
+	s.interval.Store(max(s.interval.Load(), int64(soon)))
 }
 
 func (s *session) sendPolicy(known string, p Policy) {

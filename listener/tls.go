@@ -34,6 +34,8 @@ func tlsConfig(cfg *Config, known *verified, resumed *atomic.Uint64) *tls.Config
 
 		CurvePreferences: cfg.Curves,
 		VerifyConnection: a.check,
+
+		DynamicRecordSizingDisabled: true, // nearly all are small, and an agent does nothing with the beginning of a policy
 	}, a)
 }
 

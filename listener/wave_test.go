@@ -195,12 +195,12 @@ func TestPriorityInQueue(t *testing.T) {
 	s.keyrings([][]byte{[]byte("ring")})
 	s.waiting.add([]byte("frame"))
 	for _, want := range []string{"frame", "ring"} {
-		if f, next, _ := s.take(nil); len(f) != 1 || string(f[0]) != want || next.op != nil {
+		if f, next, _, _ := s.take(nil); len(f) != 1 || string(f[0]) != want || next.op != nil {
 			t.Fatalf("took %q, want %s", f, want)
 		}
 	}
 	for _, want := range []byte{2, 4, 1, 0, 3} {
-		if _, next, _ := s.take(nil); next.op.task.Operation[0] != want {
+		if _, next, _, _ := s.take(nil); next.op.task.Operation[0] != want {
 			t.Fatalf("took %d, want %d", next.op.task.Operation[0], want)
 		}
 	}
