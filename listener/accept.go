@@ -181,16 +181,16 @@ func (l *Listener) serve(ctx context.Context, v *visitor, closed func()) (isPark
 		l.converse(ctx, conn, v, carrierTCP, id, v.address, leave)
 		return false
 	}
-	s, r := l.greet(ctx, conn, v, carrierTCP, id, v.address, leave, func(s *session) {
-		s.driver = &parked{session: s, socket: socket, closed: closed}
-	})
-	if s == nil {
+	p := &parked{socket: socket, closed: closed}
+	p.driver = p
+	r := l.greet(ctx, &p.session, conn, v, carrierTCP, id, v.address, leave)
+	if r == nil {
 		return false
 	}
-	err = l.park(s.driver.(*parked), r)
+	err = l.park(p, r)
 	if giveBack(r); err != nil {
-		l.cfg.Log.Warn("session cannot be parked", "device", s.device, "err", err)
-		s.end(reasonClosed, nil)
+		l.cfg.Log.Warn("session cannot be parked", "device", p.device, "err", err)
+		p.end(reasonClosed, nil)
 		return false
 	}
 	return true
@@ -222,9 +222,9 @@ type connection interface {
 // converse serves a connection whose device is known, with goroutines of its own.
 // Raw is what is closed to cut it, without any goodbye that could take time.
 func (l *Listener) converse(ctx context.Context, conn connection, raw net.Conn, carrier uint8, id wire.Identity, address string, leave func() bool) {
-	s, r := l.greet(ctx, conn, raw, carrier, id, address, leave, func(s *session) { attend(s, raw) })
-	if s != nil {
-		s.driver.(*attended).run(r)
+	a := newAttended(raw)
+	if r := l.greet(ctx, &a.session, conn, raw, carrier, id, address, leave); r != nil {
+		a.run(r)
 	}
 }
 
@@ -236,25 +236,24 @@ func giveBack(r *bufio.Reader) {
 	readers.Put(r)
 }
 
-// greet signs a device in; nil means that it is turned away. Drive gives the
-// session its driver. Leave gives up its place; if it had to go just now, it is not
-// signed in, for its connection is being cut. What comes next is read from r.
-func (l *Listener) greet(ctx context.Context, conn connection, raw net.Conn, carrier uint8, id wire.Identity, address string, leave func() bool, drive func(*session)) (*session, *bufio.Reader) {
+// greet signs a device in, whose session is s; nil means that it is turned away. Leave
+// gives up its place; if it had to go just now, it is not signed in, for its connection
+// is being cut. What comes next is read from the reader.
+func (l *Listener) greet(ctx context.Context, s *session, conn connection, raw net.Conn, carrier uint8, id wire.Identity, address string, leave func() bool) *bufio.Reader {
 	r := readers.Get().(*bufio.Reader)
 	r.Reset(conn)
 	first, err := l.firstMessage(ctx, conn, r)
 	if !leave() {
 		giveBack(r)
-		return nil, nil
+		return nil
 	}
 	if err != nil {
 		l.refuse("listener", address, "no sign-in after the handshake")
 		l.dismiss(conn, r, &wire.Close{Code: wire.Protocol, Reason: err.Error()})
 		giveBack(r)
-		return nil, nil
+		return nil
 	}
-	s := newSession(l, conn, carrier, id.Device, address)
-	drive(s)
+	s.set(l, conn, carrier, id.Device, address)
 	no := l.signIn(ctx, s, first)
 	if v, ok := raw.(*visitor); ok && (no == nil || no.Code == wire.Overloaded || no.Code == wire.GoingAway) {
 		v.know()
@@ -264,9 +263,9 @@ func (l *Listener) greet(ctx context.Context, conn connection, raw net.Conn, car
 		l.refuse("listener", address, no.Reason)
 		l.dismiss(conn, r, no)
 		giveBack(r)
-		return nil, nil
+		return nil
 	}
-	return s, r
+	return r
 }
 
 // refuse counts a stranger who was turned away.

@@ -11,7 +11,7 @@ import (
 // An attended session has two goroutines: one reads (run), one writes (write).
 // So it can be carried by anything, at the price of their stacks and of a buffer.
 type attended struct {
-	*session
+	session
 	raw net.Conn // what is closed to cut the session, without any goodbye
 
 	gone    chan struct{} // closed when the session ends
@@ -19,9 +19,9 @@ type attended struct {
 	wake    chan struct{} // one slot: the queue has changed
 }
 
-func attend(s *session, raw net.Conn) *attended {
-	a := &attended{session: s, raw: raw, gone: make(chan struct{}), written: make(chan struct{}), wake: make(chan struct{}, 1)}
-	s.driver = a
+func newAttended(raw net.Conn) *attended {
+	a := &attended{raw: raw, gone: make(chan struct{}), written: make(chan struct{}), wake: make(chan struct{}, 1)}
+	a.driver = a
 	return a
 }
 

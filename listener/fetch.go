@@ -3,6 +3,7 @@ package listener
 import (
 	"crypto/tls"
 	"reflect"
+	"unsafe"
 
 	"github.com/bugle-fleet/bugle/listener/poll"
 )
@@ -60,7 +61,7 @@ func fetchCipher(at [2]uintptr) {
 // what a record costs.
 func (p *parked) fetchTLS(c *tls.Conn, reads bool) {
 	conn := poll.PieceOf(c)
-	poll.Prefetch(p.visitor)
+	poll.PieceOf(p.visitor).Part(0, visitorHead).Prefetch()
 	tlsCommon.of(conn)
 	tlsWriting.of(conn)
 	tlsSending.of(conn)
@@ -93,6 +94,9 @@ func fetchDriver(of []receiver, i int) {
 		}
 	}
 }
+
+// visitorHead is so much of a visitor as is looked at with each read and write.
+const visitorHead = unsafe.Offsetof(visitor{}.socket)
 
 // The fields of a tls.Conn that records need.
 var (

@@ -41,7 +41,7 @@ func TestAcknowledgeProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		sessions := make([]*session, 4)
 		for i := range sessions {
-			sessions[i] = newSession(l, nil, carrierTCP, uint32(i+1), "")
+			sessions[i] = sessionOf(l, uint32(i+1))
 			sessions[i].driver = new(countingDriver)
 		}
 		want := make(map[*session][]string)
@@ -116,7 +116,7 @@ func (d *readyDriver) signal() {
 // did not.
 func TestFileOfOneSession(t *testing.T) {
 	l := idleListener(t)
-	s := newSession(l, nil, carrierTCP, 7, "")
+	s := sessionOf(l, 7)
 	d := &readyDriver{s: s}
 	s.driver = d
 	rows, senders := make([]box.ResultRow, fileRows), make([]sender, fileRows)
@@ -136,7 +136,7 @@ func TestPacerProperty(t *testing.T) {
 	every := apart(l.cfg.Limits.MessageRate)
 	most := every * time.Duration(l.cfg.Limits.MessageBurst)
 	rapid.Check(t, func(t *rapid.T) {
-		s := newSession(l, nil, carrierTCP, 1, "")
+		s := sessionOf(l, 1)
 		now, credit := l.made, most
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
 			pause := time.Duration(rapid.Int64Range(0, int64(3*every)).Draw(t, "pause"))
@@ -210,7 +210,7 @@ func TestTaskBehindWelcome(t *testing.T) {
 		"keys first":     {func(s *session) { s.keyrings([][]byte{s.encode(&wire.Keyring{Signed: []byte{1}})}) }, openUntil(time.Now().Add(time.Minute)), []string{"welcome", "keyring", "task"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSession(l, nil, carrierTCP, 7, "")
+			s := sessionOf(l, 7)
 			d := new(keepingDriver)
 			s.driver = d
 			s.welcome(&wire.Welcome{Version: wire.Version, Listener: "IDLE", KeepAlive: time.Minute})
@@ -229,4 +229,11 @@ func TestTaskBehindWelcome(t *testing.T) {
 			}
 		})
 	}
+}
+
+// sessionOf is a session of a device that has no driver yet.
+func sessionOf(l *Listener, device uint32) *session {
+	s := new(session)
+	s.set(l, nil, carrierTCP, device, "")
+	return s
 }

@@ -18,7 +18,7 @@ import (
 // turns: in each it writes what waits for the agent and reads what has come from
 // it. Only signal and over are called by others.
 type parked struct {
-	*session
+	session
 	socket *poll.Conn // below the TLS of conn
 	closed func()     // called when all is over
 
@@ -109,7 +109,6 @@ func (p *parked) put(b []byte) error {
 
 // Fetch implements [poll.Fetcher].
 func (p *parked) Fetch(why poll.Events) {
-	poll.Prefetch(p.session)
 	poll.Prefetch(p.socket)
 	switch c := p.conn.(type) {
 	case *tls.Conn:

@@ -42,7 +42,8 @@ type session struct {
 	soon     atomic.Int64 // the interval after the message that is awaited now
 }
 
-// A driver reads and writes for a session.
+// A driver reads and writes for a session, which is a part of it: one piece of memory less
+// to wait for in a turn.
 type driver interface {
 	// signal tells that the queue has changed.
 	signal()
@@ -53,12 +54,12 @@ type driver interface {
 	over(cut bool)
 }
 
-func newSession(l *Listener, conn connection, carrier uint8, device uint32, address string) *session {
-	interval := max(l.cfg.KeepAlive, l.cfg.KeepAliveOf(device))
-	s := &session{l: l, conn: conn, carrier: carrier, device: device, address: address}
-	s.interval.Store(int64(interval))
-	s.soon.Store(int64(interval))
-	return s
+// set makes of s, which has nothing but a driver, the session of a device.
+func (s *session) set(l *Listener, conn connection, carrier uint8, device uint32, address string) {
+	s.l, s.conn, s.carrier, s.device, s.address = l, conn, carrier, device, address
+	interval := int64(max(l.cfg.KeepAlive, l.cfg.KeepAliveOf(device)))
+	s.interval.Store(interval)
+	s.soon.Store(interval)
 }
 
 // patience is how long the next message may take, counted from now. The one behind

@@ -187,8 +187,7 @@ func TestPriority(t *testing.T) {
 }
 
 func TestPriorityInQueue(t *testing.T) {
-	var s session
-	attend(&s, nil)
+	s := &newAttended(nil).session
 	for i, p := range []uint8{3, 2, 1, 3, 1} {
 		s.deliver(&operation{task: task.Task{Operation: task.ID{byte(i)}}, priority: p}, nil)
 	}

@@ -32,8 +32,8 @@ func (p Piece) Prefetch() {
 // Prefetch is [Piece.Prefetch] of *p, which may be nil.
 func Prefetch[T any](p *T) { PieceOf(p).Prefetch() }
 
-// handlerHead is so much of a handler as its Fetch looks at, about.
-const handlerHead = 4 * line
+// handlerHead is so much of a handler as its Fetch and its turn look at, about.
+const handlerHead = 5 * line
 
 // fetch lets the processor get the memory of all sources at the same time: what says
 // where a piece is comes before the piece.

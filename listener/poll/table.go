@@ -68,6 +68,10 @@ func (t *table) len() int {
 	return len(t.places) - len(t.free)
 }
 
+// roomy is from how many places on an empty ring gives them back. That of a listener of
+// usual size need not grow anew with each push.
+const roomy = 1 << 15
+
 // A ring is a queue that grows as it must.
 type ring struct {
 	all  []*Source
@@ -95,7 +99,7 @@ func (r *ring) pop() (s *Source, ok bool) {
 	}
 	s, r.all[r.head] = r.all[r.head], nil
 	r.head = (r.head + 1) % len(r.all)
-	if r.n--; r.n == 0 && len(r.all) > 1024 {
+	if r.n--; r.n == 0 && len(r.all) > roomy {
 		r.all, r.head = nil, 0
 	}
 	return s, true
