@@ -137,7 +137,7 @@ func (a *attended) pace() bool {
 func (a *attended) write() {
 	defer close(a.written)
 	for {
-		more, ended, err := a.writeNext(time.Now())
+		more, ended, err := a.writeNext()
 		switch {
 		case err != nil:
 			a.writeFailed(err)

@@ -89,7 +89,7 @@ func fetchDriver(of []receiver, i int) {
 	if i += ahead; i < len(of) {
 		if s, ok := of[i].(*session); ok {
 			if p, ok := s.driver.(*parked); ok {
-				poll.Prefetch(p)
+				poll.Prefetch(&p.source)
 			}
 		}
 	}

@@ -41,7 +41,8 @@ func TestFetchTLS(t *testing.T) {
 	}
 	inner := outer.FieldByName("aead").Elem().Elem()
 	unused := find(t, inner, "dec")
-	if want := (stretch{blockKeys.size, hashKeys.offset - blockKeys.size}); unused != want {
+	aes := server.ConnectionState().CipherSuite != tls.TLS_CHACHA20_POLY1305_SHA256 // which a processor without AES prefers
+	if want := (stretch{blockKeys.size, hashKeys.offset - blockKeys.size}); aes && unused != want {
 		t.Errorf("keys for decrypting blocks are at %d, and %d is not asked for", unused, want)
 	}
 	if end := hashKeys.offset + hashKeys.size; inner.Type().Size() > end {

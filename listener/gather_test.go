@@ -220,7 +220,7 @@ func TestTaskBehindWelcome(t *testing.T) {
 			s.deliver(c.op, nil)
 			for more := true; more; {
 				var err error
-				if more, _, err = s.writeNext(time.Now()); err != nil {
+				if more, _, err = s.writeNext(); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -143,11 +143,8 @@ func (p *parked) Turn(why poll.Events, now time.Time) {
 // exchange writes, reads, and writes what was answered; false means that the socket can
 // be closed.
 func (p *parked) exchange(now time.Time) bool {
-	if !p.write(now) {
-		return false
-	}
 	answers := p.unread
-	return p.read(now) && (!answers || p.write(now))
+	return p.write(now) && p.read(now) && (!answers || p.write(now))
 }
 
 // isOver tells whether the session has ended, and its last words had their time.
@@ -191,7 +188,7 @@ func (p *parked) write(now time.Time) bool {
 		return false
 	}
 	for p.socket.Pending() == 0 && !p.said {
-		more, ended, err := p.writeNext(now)
+		more, ended, err := p.writeNext()
 		if err != nil {
 			p.writeFailed(err)
 			return false
@@ -199,7 +196,7 @@ func (p *parked) write(now time.Time) bool {
 		if more {
 			continue
 		}
-		if ended {
+		if ended && p.socket.Pending() == 0 {
 			p.said = true
 			p.conn.CloseWrite()
 		}

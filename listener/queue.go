@@ -269,12 +269,12 @@ func (s *session) tooSlow() {
 }
 
 // writeNext writes what is to be written next. It tells whether there was more behind it,
-// and if not, whether there will be nothing any more. Now is when the turn began.
-func (s *session) writeNext(now time.Time) (more, ended bool, err error) {
+// and if not, whether there will be nothing any more.
+func (s *session) writeNext() (more, ended bool, err error) {
 	var room [2][]byte // a frame and a task
 	frames, next, more, ended := s.take(room[:0])
 	if next.op != nil {
-		return more, ended, s.sendTask(frames, next, now)
+		return more, ended, s.sendTask(frames, next)
 	}
 	return more, ended, s.sendFrames(frames)
 }
@@ -316,10 +316,11 @@ func (s *session) sendFrames(frames [][]byte) error {
 
 // sendTask sends an operation if it is still due, which is decided here and now,
 // and reports it. The frames go before it in any case.
-func (s *session) sendTask(frames [][]byte, d delivery, now time.Time) error {
+func (s *session) sendTask(frames [][]byte, d delivery) error {
 	if d.push != nil {
 		defer s.l.settled(d.push)
 	}
+	now := time.Now() // not when the turn began: the task may have been released since
 	f, err := d.op.claim(s.device, now, &s.l.table.room)
 	if err != nil {
 		s.l.cfg.Log.Error("encode task", "operation", d.op.task.Operation, "err", err)

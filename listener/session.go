@@ -37,9 +37,8 @@ type session struct {
 	ended   atomic.Bool // changed with mu held
 	waiting waiting
 
-	// Durations. They change while a message is handled, and are read at any time.
-	interval atomic.Int64 // how often the agent must be heard
-	soon     atomic.Int64 // the interval after the message that is awaited now
+	interval atomic.Int64  // a duration: how often the agent must be heard; changes while a message is handled
+	soon     time.Duration // the interval after the message that is awaited now; of whoever handles messages
 }
 
 // A driver reads and writes for a session, which is a part of it: one piece of memory less
@@ -57,16 +56,15 @@ type driver interface {
 // set makes of s, which has nothing but a driver, the session of a device.
 func (s *session) set(l *Listener, conn connection, carrier uint8, device uint32, address string) {
 	s.l, s.conn, s.carrier, s.device, s.address = l, conn, carrier, device, address
-	interval := int64(max(l.cfg.KeepAlive, l.cfg.KeepAliveOf(device)))
-	s.interval.Store(interval)
-	s.soon.Store(interval)
+	s.soon = max(l.cfg.KeepAlive, l.cfg.KeepAliveOf(device))
+	s.interval.Store(int64(s.soon))
 }
 
 // patience is how long the next message may take, counted from now. The one behind
 // it may take as long as policy says.
 func (s *session) patience() time.Duration {
 	wait := s.bears()
-	s.interval.Store(s.soon.Load())
+	s.interval.Store(int64(s.soon))
 	return wait
 }
 
@@ -97,7 +95,7 @@ func silent() *wire.Close {
 
 // handle does what a message asks. If it has to wait, for room or because its agent
 // asks too often, it returns a channel that is closed when it may be handed in
-// again. An error ends the session. Now is when it came, or a moment before.
+// again. An error ends the session. Now is when the turn began in which it is handled.
 func (s *session) handle(m wire.Message, now time.Time) (wait <-chan struct{}, err error) {
 	switch m := m.(type) {
 	case *wire.Result:
@@ -163,12 +161,10 @@ func (s *session) policy(m *wire.PolicyRequest) {
 	if m.User != "" {
 		return
 	}
-	soon := s.l.cfg.KeepAliveOf(s.device)
-	if soon <= 0 {
-		soon = s.l.cfg.KeepAlive
+	if s.soon = s.l.cfg.KeepAliveOf(s.device); s.soon <= 0 {
+		s.soon = s.l.cfg.KeepAlive
 	}
-	s.soon.Store(int64(soon))
-	s.interval.Store(max(s.interval.Load(), int64(soon)))
+	s.interval.Store(max(s.interval.Load(), int64(s.soon)))
 }
 
 func (s *session) sendPolicy(known string, p Policy) {

@@ -68,7 +68,7 @@ func (t *table) len() int {
 	return len(t.places) - len(t.free)
 }
 
-// roomy is from how many places on an empty ring gives them back. That of a listener of
+// roomy is beyond how many places an empty ring gives them back. That of a listener of
 // usual size need not grow anew with each push.
 const roomy = 1 << 15
 

@@ -156,7 +156,7 @@ func (r *Reader) More() bool { return r.err == nil && r.depth > 0 && r.left[r.de
 // End skips what is left of the array under way, which a later version may have
 // added, and leaves it.
 func (r *Reader) End() {
-	if r.err != nil {
+	if r.err != nil || r.depth == 0 {
 		return
 	}
 	for ; r.left[r.depth] > 0; r.left[r.depth]-- {
