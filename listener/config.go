@@ -172,7 +172,7 @@ var usual = times{handshake: 5 * time.Second, signIn: 5 * time.Second, whole: 10
 // Bounds that are not settings.
 const (
 	queueFrames    = 4096    // that wait for one agent
-	queueBytes     = 2 << 20 // and their size
+	queueBytes     = 2 << 20 // and their size; half of [poll.MaxPending], for they are written together
 	deviceSignIns  = 10      // of one device over TCP at once, and one more each second
 	deviceConnects = 60      // handshakes of one device over HTTPS at once, and two more each second
 	devicePolicies = 30      // requests for policy of one device at once, and one more each second

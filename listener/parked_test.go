@@ -3,6 +3,7 @@ package listener
 import (
 	"crypto/rand"
 	"crypto/tls"
+	"errors"
 	"math/big"
 	"net"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/bugle-fleet/bugle/inbox/box"
+	"github.com/bugle-fleet/bugle/listener/poll"
 	"github.com/bugle-fleet/bugle/listener/wire"
 	"github.com/bugle-fleet/bugle/listener/wire/task"
 )
@@ -282,4 +284,45 @@ func TestParkedIntervalOfPolicy(t *testing.T) {
 	expect[*wire.Policy](a)
 	b.signIn(8).expectClose(wire.Idle)
 	a.alone()
+}
+
+// TestParkedKeepsAll writes as much as may wait for an agent to one that reads nothing
+// yet: what its line does not take is kept, and its session goes on.
+func TestParkedKeepsAll(t *testing.T) {
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tcp.Close()
+	theirs, err := net.Dial("tcp", tcp.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	ours, err := tcp.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(theirs.(*net.TCPConn).SetReadBuffer(4<<10), ours.(*net.TCPConn).SetWriteBuffer(4<<10)); err != nil {
+		t.Fatal(err)
+	}
+	p := &parked{socket: poll.NewConn(ours.(*net.TCPConn))}
+	p.driver = p
+	defer p.socket.Close()
+	if err := p.socket.Park(); err != nil {
+		t.Skip("sessions have goroutines on this system: ", err)
+	}
+	p.set(idleListener(t), p.socket, carrierTCP, 7, "")
+	part := p.encode(&wire.Policy{ETag: "e", Part: 1, Of: 1, Chunk: make([]byte, 60<<10)})
+	all := 0
+	for all+len(part) <= queueBytes {
+		p.enqueue(part)
+		all += len(part)
+	}
+	if !p.write(time.Now()) || p.hasEnded() {
+		t.Error("the session has ended")
+	}
+	if kept := p.socket.Pending(); kept < all/2 || kept > all {
+		t.Errorf("%d of %d bytes are kept", kept, all)
+	}
 }

@@ -340,7 +340,7 @@ func (s *session) sendTask(frames [][]byte, d delivery) error {
 
 // writeFailed ends the session, if it has not ended before.
 func (s *session) writeFailed(err error) {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, poll.ErrPending) {
 		s.tooSlow()
 	}
 	s.end(reasonClosed, nil)

@@ -45,8 +45,8 @@ type kept struct {
 }
 
 // MaxPending is how much is kept of what the kernel has no room for. Whoever writes
-// only while nothing is pending never comes near it.
-const MaxPending = 1 << 20
+// only while nothing is pending, and at most half of this, never comes near it.
+const MaxPending = 4 << 20
 
 // unheard is after which time without an acknowledgement of what was written, or an
 // answer to a keep-alive of TCP, the kernel counts a parked connection as dead, where
