@@ -45,7 +45,8 @@ A light agent is a connection with a certificate of its own: it decodes what com
 checks nothing, and runs nothing. The figures are those of the server. Agents that run
 the real actions are those of bugle-sim without load.
 
-A variant of bugle with other flags is a peer too: bugle:LABEL=FLAGS.
+A variant of bugle with other flags is a peer too: bugle:LABEL=FLAGS. listener and
+listener-keys are bugle's listener alone, with its files and without journal and views.
 
 The exit code is 1 if anything is missing: then the error names the bound that was
 hit.`
@@ -292,7 +293,10 @@ func (o *loadOptions) open(ctx context.Context, name, dir string, observer load.
 }
 
 func (o *loadOptions) writeTable(lines []load.Line) error {
-	ours := func(target string) bool { return target == "bugle" || strings.HasPrefix(target, "bugle:") }
+	ours := func(target string) bool {
+		name, _, _ := strings.Cut(target, ":")
+		return name == "bugle" || strings.HasPrefix(name, "listener")
+	}
 	if o.table == "" || o.table == "-" {
 		return load.Table(o.Log, lines, ours)
 	}

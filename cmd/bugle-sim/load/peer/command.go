@@ -7,6 +7,8 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"github.com/bugle-fleet/bugle/listener"
 )
 
 // commandName is that of the command by which Open starts this program as a server.
@@ -18,10 +20,19 @@ type server interface {
 	close() error
 }
 
+// A serverThatObeys is told by the back end what to do on its standard input.
+type serverThatObeys interface {
+	server
+	obey(in io.Reader, out io.Writer) error
+}
+
 // servers open them with the files of trust in dir; log is told what is wrong.
 var servers = map[string]func(dir string, log io.Writer) (server, error){
 	"nats":      openNATS,
 	"goroutine": openBare,
+
+	"listener":      openListener(listener.ParkTLS),
+	"listener-keys": openListener(listener.ParkKeys),
 }
 
 // ServerCommand returns the command as which Open starts this program again. The
@@ -58,14 +69,18 @@ func serve(ctx context.Context, open func(string, io.Writer) (server, error), di
 	if _, err := fmt.Fprintln(out, s.address()); err != nil {
 		return errors.Join(fmt.Errorf("serve: say address: %w", err), s.close())
 	}
-	ended := make(chan struct{})
+	ended := make(chan error, 1)
 	go func() {
-		defer close(ended)
+		if s, ok := s.(serverThatObeys); ok {
+			ended <- s.obey(in, out)
+			return
+		}
 		_, _ = io.Copy(io.Discard, in)
+		ended <- nil
 	}()
 	select {
 	case <-ctx.Done():
-	case <-ended:
+	case err = <-ended:
 	}
-	return s.close()
+	return errors.Join(err, s.close())
 }

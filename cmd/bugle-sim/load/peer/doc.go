@@ -4,9 +4,13 @@
 //	mosquitto  the MQTT broker, if it is installed
 //	nats       nats-server, linked into this program
 //	goroutine  a bare server of Go's standard library: a goroutine for each connection
+//	listener, listener-keys
+//	           bugle's own listener with its files, and no site behind it, so that its
+//	           cost can be told from that of journal and views; listener-keys keeps
+//	           of a quiet session only the traffic keys
 //
 // [Open] starts the server in a process of its own, on a processor if one is named,
-// and returns it as a [load.Target]. For nats and goroutine that process is this same
+// and returns it as a [load.Target]. For all but mosquitto that process is this same
 // program, called with the command of [ServerCommand].
 //
 //	this process                                   the server's process
@@ -21,7 +25,7 @@
 // server lets it. A task is a number of 8 bytes and 200 bytes more, an answer 60 bytes.
 // An agent answers a task at once, and keeps only which numbers it has had: it takes
 // a task once, however often it comes. A quiet connection carries a keep-alive a
-// minute. Nothing is stored on a disk.
+// minute. Nothing is stored on a disk, but by listeners.
 //
 // The back end is one connection of this process. It hands the server the tasks and
 // counts each agent's answer once; [load.Observer].Counted tells it up to a
@@ -43,6 +47,14 @@
 // Core NATS does not acknowledge a message. The server handles what a connection
 // sends in its order, so a PONG says that the answer before it was taken.
 //
+// A listener gets a signed task with a proof for each agent, and a result as real agents
+// send it, but for the code in it, which only a site checks: both are larger than what
+// the others carry. An answer is safe, as ever with bugle, once it is in a file that is
+// synced. The back end has no connection: it hands tasks over the listener's standard
+// input, signed, and reads the files, for which it looks every 10 ms. What was missed is
+// what not all have answered when the next task comes, within ten minutes. The folder of
+// the files is emptied at the start.
+//
 // # Bounds
 //
 // A sign-in takes at most two minutes, so that no server is measured by how it serves
@@ -53,6 +65,6 @@
 // for the connection alone, not for the first words on it.)
 //
 // Errors end with what the server wrote into its log last; the log is server.log in
-// Config.Dir. The servers nats and goroutine end when this process does, whatever way it
+// Config.Dir. Servers that are this program end when this process does, whatever way it
 // ends; mosquitto is ended by Close.
 package peer

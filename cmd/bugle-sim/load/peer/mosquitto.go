@@ -63,26 +63,26 @@ func findMosquitto() (string, error) {
 // maxStarts is how often the broker is started if another program takes its port.
 const maxStarts = 3
 
-func startMosquitto(ctx context.Context, c Config) (*load.Process, string, error) {
+func startMosquitto(ctx context.Context, c Config) (started, error) {
 	program, err := findMosquitto()
 	if err != nil {
-		return nil, "", err
+		return started{}, err
 	}
 	for n := 1; ; n++ {
-		p, address, err := tryMosquitto(ctx, program, c)
+		s, err := tryMosquitto(ctx, program, c)
 		if err == nil || ctx.Err() != nil || n == maxStarts {
-			return p, address, err
+			return s, err
 		}
-		if p != nil {
-			_ = p.Stop()
+		if s.process != nil {
+			_ = s.process.Stop()
 		}
 	}
 }
 
-func tryMosquitto(ctx context.Context, program string, c Config) (*load.Process, string, error) {
+func tryMosquitto(ctx context.Context, program string, c Config) (started, error) {
 	port, err := freePort()
 	if err != nil {
-		return nil, "", err
+		return started{}, err
 	}
 	in := func(name string) string { return filepath.Join(c.Dir, name) }
 	text := fmt.Sprintf(mosquittoConfig, port, in(caFile), in(certFile), in(keyFile), max(1000, 4*c.Agents))
@@ -90,14 +90,14 @@ func tryMosquitto(ctx context.Context, program string, c Config) (*load.Process,
 		text += "user " + u.Username + "\n" // it would give up the right to read its key
 	}
 	if err := os.WriteFile(in("mosquitto.conf"), []byte(text), 0o600); err != nil {
-		return nil, "", fmt.Errorf("write configuration of mosquitto: %w", err)
+		return started{}, fmt.Errorf("write configuration of mosquitto: %w", err)
 	}
 	p, err := begin(exec.Command(program, "-c", in("mosquitto.conf")), c)
 	if err != nil {
-		return nil, "", err
+		return started{}, err
 	}
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	return p, address, listens(ctx, p, address)
+	return started{process: p, address: address}, listens(ctx, p, address)
 }
 
 // freePort is a port of which nobody listens now.

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/bugle-fleet/bugle/cmd/bugle-sim/load"
+	"github.com/bugle-fleet/bugle/listener/wire"
 )
 
 // Config is what a peer is opened with.
@@ -45,12 +47,23 @@ const (
 
 // A kind is what differs between the servers.
 type kind struct {
-	// start starts the server and returns once it listens.
-	start func(ctx context.Context, c Config) (*load.Process, string, error)
+	// start starts the server and returns once it listens. It returns what it has
+	// started with an error too.
+	start func(ctx context.Context, c Config) (started, error)
 	// connect connects the back end, and makes ready what tasks need.
 	connect func(ctx context.Context, t *target) (backEnd, error)
 	// speak returns how an agent speaks on a new connection.
 	speak func(agent int) dialect
+	// protocol is the application's, by the name that TLS has for it; empty for none.
+	protocol string
+}
+
+// started is a server that runs.
+type started struct {
+	process *load.Process
+	address string
+	in      io.Writer // its standard input, with which it ends, and
+	out     *os.File  // what it says behind its address: of those that are this program
 }
 
 // A backEnd is where tasks come from and answers go, which it tells target.count.
@@ -63,9 +76,12 @@ type backEnd interface {
 }
 
 var kinds = map[string]kind{
-	"mosquitto": {startMosquitto, connectMQTT, func(a int) dialect { return &mqttAgent{number: a} }},
-	"nats":      {startOwn("nats"), connectNATS, func(a int) dialect { return &natsAgent{number: a} }},
-	"goroutine": {startOwn("goroutine"), connectBare, func(a int) dialect { return &bareAgent{number: a} }},
+	"mosquitto": {startMosquitto, connectMQTT, func(a int) dialect { return &mqttAgent{number: a} }, ""},
+	"nats":      {startOwn("nats"), connectNATS, func(a int) dialect { return &natsAgent{number: a} }, ""},
+	"goroutine": {startOwn("goroutine"), connectBare, func(a int) dialect { return &bareAgent{number: a} }, ""},
+
+	"listener":      {startOwn("listener"), connectListener, func(int) dialect { return new(listenerAgent) }, wire.ALPN},
+	"listener-keys": {startOwn("listener-keys"), connectListener, func(int) dialect { return new(listenerAgent) }, wire.ALPN},
 }
 
 // Names are the servers that Open knows.
@@ -73,12 +89,11 @@ func Names() []string { return slices.Sorted(maps.Keys(kinds)) }
 
 // A target is a server and its agents.
 type target struct {
-	name    string
-	kind    kind
-	cfg     Config
-	trust   *trust
-	address string
-	process *load.Process
+	name  string
+	kind  kind
+	cfg   Config
+	trust *trust
+	started
 	agents  []agent
 	counter *counter
 	gate    load.Gate
@@ -130,7 +145,7 @@ func (t *target) open(ctx context.Context) (err error) {
 	t.counter = newCounter(t.cfg.Agents, t.cfg.Observer.Counted)
 	wait, enough := context.WithTimeout(ctx, startWait)
 	defer enough()
-	if t.process, t.address, err = t.kind.start(wait, t.cfg); err != nil {
+	if t.started, err = t.kind.start(wait, t.cfg); err != nil {
 		return err
 	}
 	t.say("process %d listens on %s", t.process.PID, t.address)
@@ -182,6 +197,9 @@ func (t *target) Close() error {
 		}
 		if t.counter != nil {
 			t.counter.close()
+		}
+		if t.out != nil {
+			defer t.out.Close()
 		}
 		if t.process == nil {
 			return

@@ -134,7 +134,7 @@ func (t *target) connect(ctx context.Context, number int) (*session, error) {
 			return nil, err
 		}
 		t.gate.Enter(raw)
-		conn := tls.Client(raw, t.trust.client(&t.trust.agents[number], &a.sessions))
+		conn := tls.Client(raw, t.settings(&t.trust.agents[number], &a.sessions))
 		err = conn.HandshakeContext(ctx)
 		raw.Leave()
 		if err == nil {
@@ -151,6 +151,15 @@ func (t *target) connect(ctx context.Context, number int) (*session, error) {
 		}
 		_ = raw.Close()
 	}
+}
+
+// settings are how an agent with a certificate shakes hands with this server.
+func (t *target) settings(c *tls.Certificate, sessions tls.ClientSessionCache) *tls.Config {
+	config := t.trust.client(c, sessions)
+	if t.kind.protocol != "" {
+		config.NextProtos = []string{t.kind.protocol}
+	}
+	return config
 }
 
 // begin says hello, starts the reading and waits until the server has taken the agent.

@@ -19,32 +19,30 @@ const logFile = "server.log"
 
 // startOwn starts this program as a server. It says its address on its standard output
 // once it listens, and ends when its standard input does.
-func startOwn(name string) func(context.Context, Config) (*load.Process, string, error) {
-	return func(ctx context.Context, c Config) (*load.Process, string, error) {
+func startOwn(name string) func(context.Context, Config) (started, error) {
+	return func(ctx context.Context, c Config) (s started, err error) {
 		self, err := os.Executable()
 		if err != nil {
-			return nil, "", fmt.Errorf("find own program: %w", err)
+			return s, fmt.Errorf("find own program: %w", err)
 		}
 		cmd := exec.Command(self, commandName, name, "--dir", c.Dir)
-		if _, err := cmd.StdinPipe(); err != nil {
-			return nil, "", fmt.Errorf("start %s: %w", name, err)
+		if s.in, err = cmd.StdinPipe(); err != nil {
+			return s, fmt.Errorf("start %s: %w", name, err)
 		}
-		out, in, err := os.Pipe()
+		var says *os.File
+		if s.out, says, err = os.Pipe(); err != nil {
+			return s, fmt.Errorf("start %s: %w", name, err)
+		}
+		cmd.Stdout = says
+		s.process, err = begin(cmd, c)
+		_ = says.Close()
 		if err != nil {
-			return nil, "", fmt.Errorf("start %s: %w", name, err)
+			return s, err
 		}
-		defer out.Close()
-		cmd.Stdout = in
-		p, err := begin(cmd, c)
-		_ = in.Close()
-		if err != nil {
-			return nil, "", err
+		if s.address, err = firstLine(ctx, s.out); err != nil {
+			return s, fmt.Errorf("wait for address of %s: %w", name, err)
 		}
-		address, err := firstLine(ctx, out)
-		if err != nil {
-			return p, "", fmt.Errorf("wait for address of %s: %w", name, err)
-		}
-		return p, address, nil
+		return s, nil
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -20,6 +21,9 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/bugle-fleet/bugle/listener/wire"
+	"github.com/bugle-fleet/bugle/listener/wire/task"
 )
 
 // The files of trust that the server reads, in the peer's folder.
@@ -34,6 +38,9 @@ const (
 	agentPrefix = "agent-"
 	backEndName = "back-end"
 )
+
+// firstAgent is the serial number of the first agent's certificate.
+const firstAgent = 1000
 
 // validity is how long certificates hold, which is longer than any run.
 const validity = 7 * 24 * time.Hour
@@ -71,7 +78,7 @@ func makeTrust(dir string, n int) (*trust, error) {
 	for from := 0; from < n; from += batch {
 		g.Go(func() (err error) {
 			for i := from; i < min(n, from+batch); i++ {
-				if tr.agents[i], err = tr.certify(int64(1000+i), agentPrefix+strconv.Itoa(i), x509.ExtKeyUsageClientAuth); err != nil {
+				if tr.agents[i], err = tr.certify(int64(firstAgent+i), agentPrefix+strconv.Itoa(i), x509.ExtKeyUsageClientAuth); err != nil {
 					return fmt.Errorf("make certificate of agent %d: %w", i, err)
 				}
 			}
@@ -104,7 +111,8 @@ func (tr *trust) makeCA(dir string) error {
 	return writePEM(filepath.Join(dir, caFile), "CERTIFICATE", der)
 }
 
-// certify makes a key and a certificate.
+// certify makes a key and a certificate. An agent's names a device of a site too, as
+// listeners want it.
 func (tr *trust) certify(serial int64, name string, usage x509.ExtKeyUsage) (c tls.Certificate, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -117,6 +125,10 @@ func (tr *trust) certify(serial int64, name string, usage x509.ExtKeyUsage) (c t
 	}
 	if usage == x509.ExtKeyUsageServerAuth {
 		form.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
+	}
+	if serial >= firstAgent {
+		id := wire.Identity{Site: siteCode, Device: uint32(serial - firstAgent + 1), ID: task.NewRandomID()}
+		form.URIs = []*url.URL{id.URI()}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, form, tr.ca, key.Public(), tr.key)
 	if err != nil {

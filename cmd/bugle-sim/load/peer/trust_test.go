@@ -16,12 +16,12 @@ func strangersAreRefused(t *testing.T, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own := s.trust.client(&s.trust.agents[0], nil)
+	own := s.settings(&s.trust.agents[0], nil)
 	older := own.Clone()
 	older.MinVersion, older.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
 	for what, config := range map[string]*tls.Config{
-		"no certificate": s.trust.client(new(tls.Certificate), nil),
-		"another CA's":   s.trust.client(&other.agents[0], nil),
+		"no certificate": s.settings(new(tls.Certificate), nil),
+		"another CA's":   s.settings(&other.agents[0], nil),
 		"TLS 1.2":        older,
 	} {
 		if err := taken(t, s, config); err == nil {
