@@ -29,13 +29,13 @@ func newCounter(agents int, tell func(uint64, int, time.Time)) *counter {
 	return &counter{tell: tell, had: make([]window, agents), counts: map[uint64]*tally{}}
 }
 
-// count counts an agent's answer that came at a time. It may be called at once by
-// many.
-func (c *counter) count(agent int, number uint64, at time.Time) {
+// count counts an agent's answer that came at a time, and tells whether it is new. It
+// may be called at once by many.
+func (c *counter) count(agent int, number uint64, at time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed || agent < 0 || agent >= len(c.had) || !c.had[agent].take(number) {
-		return
+		return false
 	}
 	if len(c.counts) == 0 {
 		time.AfterFunc(gatherWait, c.flush)
@@ -49,6 +49,7 @@ func (c *counter) count(agent int, number uint64, at time.Time) {
 	if at.After(of.last) {
 		of.last = at
 	}
+	return true
 }
 
 // flush tells what is not told yet.

@@ -31,11 +31,12 @@ type listenerBack struct {
 	boxKey ed25519.PublicKey // of whoever signs the files
 
 	orders *gob.Encoder
-	taken  chan error // each order's outcome; closed when nothing more comes
+	taken  chan uint64 // numbers of the tasks that the listener has; closed when it ends
 
 	mu   sync.Mutex
 	left map[uint64]int // answers that the tasks still want, by number
 
+	ctx     context.Context // until close
 	closing context.CancelFunc
 	reading sync.WaitGroup
 }
@@ -54,30 +55,33 @@ func connectListener(_ context.Context, t *target) (backEnd, error) {
 		return nil, err
 	}
 	b := &listenerBack{target: t, key: key, box: files, boxKey: public, orders: gob.NewEncoder(t.in),
-		taken: make(chan error, 1), left: map[uint64]int{}}
-	ctx, closing := context.WithCancel(context.Background())
-	b.closing = closing
-	b.reading.Go(func() { b.read(ctx) })
+		taken: make(chan uint64, 1), left: map[uint64]int{}}
+	b.ctx, b.closing = context.WithCancel(context.Background())
+	b.reading.Go(b.read)
 	go b.hear()
 	return b, nil
 }
 
-// hear hears which orders the listener has taken, until it ends.
+// hear hears which tasks the listener has taken, until it ends.
 func (b *listenerBack) hear() {
 	defer close(b.taken)
 	for said := gob.NewDecoder(b.target.out); ; {
-		var taken bool
+		var taken uint64
 		if said.Decode(&taken) != nil {
 			return
 		}
-		b.taken <- nil
+		select {
+		case b.taken <- taken:
+		case <-b.ctx.Done():
+			return
+		}
 	}
 }
 
 // push signs a task and returns once the listener has it. Tasks that all have answered
 // are over.
 func (b *listenerBack) push(ctx context.Context, number uint64, agents []int) error {
-	o := order{}
+	o := order{Number: number}
 	n := len(agents)
 	if agents == nil {
 		n = b.target.cfg.Agents
@@ -103,14 +107,18 @@ func (b *listenerBack) push(ctx context.Context, number uint64, agents []int) er
 	if err := b.orders.Encode(&o); err != nil {
 		return fmt.Errorf("hand task over: %w", err)
 	}
-	select {
-	case _, ok := <-b.taken:
-		if !ok {
-			return errors.New("the listener has ended")
+	for {
+		select {
+		case n, ok := <-b.taken:
+			if !ok {
+				return errors.New("the listener has ended")
+			}
+			if n == number { // else it is that of a push that was given up
+				return nil
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the listener to take it: %w", ctx.Err())
 		}
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("wait for the listener to take it: %w", ctx.Err())
 	}
 }
 
@@ -129,12 +137,12 @@ func (b *listenerBack) begin(number uint64, answers int) (over []task.ID) {
 }
 
 // read reads files as they come.
-func (b *listenerBack) read(ctx context.Context) {
+func (b *listenerBack) read() {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-b.ctx.Done():
 			return
 		case <-tick.C:
 		}
@@ -182,13 +190,13 @@ func (b *listenerBack) answers(raw []byte) ([]box.ResultRow, error) {
 	return nil, nil
 }
 
+// count counts the answer of a device, once however often it comes.
 func (b *listenerBack) count(device uint32, number uint64, now time.Time) {
 	b.mu.Lock()
-	if left, ok := b.left[number]; ok {
-		b.left[number] = left - 1
+	defer b.mu.Unlock()
+	if _, ok := b.left[number]; b.target.counter.count(int(device)-1, number, now) && ok {
+		b.left[number]--
 	}
-	b.mu.Unlock()
-	b.target.counter.count(int(device)-1, number, now)
 }
 
 // beat does nothing: there is no connection.

@@ -32,6 +32,7 @@ const (
 
 // An order is what the back end tells the listener: a task, and which are over.
 type order struct {
+	Number  uint64 // the task's; said back once the listener has it
 	Signed  []byte
 	All     uint32   // the task is for devices 1 to All, or
 	Devices []uint32 // for these
@@ -153,7 +154,7 @@ func (s *listenerServer) obey(in io.Reader, out io.Writer) error {
 		if s.ctx.Err() != nil {
 			return nil // close says why
 		}
-		if err := answers.Encode(true); err != nil {
+		if err := answers.Encode(o.Number); err != nil {
 			return fmt.Errorf("answer: %w", err)
 		}
 	}

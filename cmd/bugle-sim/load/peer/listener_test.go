@@ -26,11 +26,9 @@ func TestTasksThatAllAnsweredAreOver(t *testing.T) {
 	s.sessions[0].Drop()
 	second := s.push(t, nil) // agent 0 does not answer
 	s.everywhere(t, second, []int{1, 2})
+	back.count(2, second, time.Now()) // as of an agent that repeats its answer
 	if over := back.begin(99, 1); len(over) != 0 {
 		t.Errorf("over: %v, though an answer is missing", over)
-	}
-	if left := back.left; len(left) != 2 || left[second] != 1 {
-		t.Errorf("left %v", left)
 	}
 	if _, err := s.SignIn(t.Context(), 0, false); err != nil {
 		t.Fatal(err)
