@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/bugle-fleet/bugle/inbox/box"
@@ -68,9 +69,7 @@ func openListener(park listener.Park) func(string, io.Writer) (server, error) {
 			ClientCAs:   func() *x509.CertPool { return config.ClientCAs },
 			Curves:      config.CurvePreferences, Park: park,
 			Drop: drop, Feed: s,
-			Beacon: func(nonce [16]byte) ([]byte, error) {
-				return (&task.Beacon{Site: siteCode, Time: time.Now(), Nonce: nonce}).Sign(key), nil
-			},
+			Beacon: beacons(key),
 			Policy: func(uint32, string) (listener.Policy, error) { return listener.Policy{}, nil },
 			Log:    slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		})
@@ -110,6 +109,29 @@ func openFiles(dir string) (drop func(box.Contents, time.Time, time.Time) error,
 		_, err := spool.Drop(c, from, to)
 		return err
 	}, key, nil
+}
+
+// beaconAge is how old a beacon may be that is for nobody in particular, as at a site.
+const beaconAge = 10 * time.Second
+
+// beacons returns what makes the site's beacons: one for all who have no nonce.
+func beacons(key ed25519.PrivateKey) func(nonce [16]byte) ([]byte, error) {
+	var mu sync.Mutex
+	var all []byte
+	var at time.Time
+	return func(nonce [16]byte) ([]byte, error) {
+		now := time.Now()
+		sign := func() []byte { return (&task.Beacon{Site: siteCode, Time: now, Nonce: nonce}).Sign(key) }
+		if nonce != [16]byte{} {
+			return sign(), nil
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if all == nil || now.Sub(at) >= beaconAge {
+			all, at = sign(), now
+		}
+		return all, nil
+	}
 }
 
 // Next implements [listener.Feed].

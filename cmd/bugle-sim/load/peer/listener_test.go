@@ -3,11 +3,13 @@ package peer
 import (
 	"bytes"
 	"crypto/ed25519"
+	"crypto/rand"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bugle-fleet/bugle/inbox/box"
@@ -102,4 +104,37 @@ func TestWrongOrders(t *testing.T) {
 	if err := s.close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// A beacon is made anew for who asks for one, and kept for all others as long as a site keeps it.
+func TestBeacons(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		public, key, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		beacon := beacons(key)
+		get := func(nonce [16]byte) []byte {
+			t.Helper()
+			signed, err := beacon(nonce)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := task.VerifyBeacon(signed, siteCode, public)
+			if err != nil || b.Nonce != nonce || time.Since(b.Time) >= beaconAge {
+				t.Errorf("beacon %+v, %v, for %x", b, err, nonce)
+			}
+			return signed
+		}
+		first := get([16]byte{})
+		time.Sleep(beaconAge - 1)
+		get([16]byte{1})
+		if !bytes.Equal(get([16]byte{}), first) {
+			t.Error("a beacon for all was made anew before its time")
+		}
+		time.Sleep(time.Nanosecond)
+		if bytes.Equal(get([16]byte{}), first) {
+			t.Error("a beacon for all is kept beyond its time")
+		}
+	})
 }
