@@ -77,7 +77,7 @@ func hostiles() []hostile {
 		{"a file with more behind it", "header says", bytesOf(func(b []byte) []byte { return append(b, 0) })},
 		{"a flipped bit in the payload", "checksum", bytesOf(func(b []byte) []byte { b[100] ^= 4; return b })},
 		{"a flipped bit in the signature", "signature", bytesOf(func(b []byte) []byte { b[len(b)-1] ^= 1; return b })},
-		{"a later version", "later version", bytesOf(func(b []byte) []byte { b[5] = 2; return b })},
+		{"a later version", "later version", bytesOf(func(b []byte) []byte { b[5] = 3; return b })},
 		{"another's signature", "signature", func(r *rig, n box.Name) {
 			other := ed25519.NewKeyFromSeed([]byte(strings.Repeat("x", ed25519.SeedSize)))
 			f := box.File{Name: n, Site: site, From: at(0), To: at(1), Contents: results(said(1, task.Running))}

@@ -35,4 +35,7 @@
 // checksum, signature, and then each record behind a scan of the whole. A record
 // that is bad by itself is told apart ([File.Bad]); anything else that is wrong
 // is wrong with the file.
+//
+// Files of version 2 are written; those of version 1, in which the listener signed
+// all bytes and not a digest of them, are read for ever.
 package box

@@ -36,17 +36,21 @@ var (
 
 const (
 	magic       = "BGBX"
-	fileVersion = 1
+	fileVersion = 2 // what is written; 1 is read too
 	maxSite     = 16
 
 	headerSize  = 4 + 2 + 1 + 1 + maxSite + MaxListener + 4 + 8 + 8 + 8 + 4 + 4
 	trailerSize = 4 + ed25519.SignatureSize
+
+	// What is signed is this and a digest. In version 1 it was the file, which
+	// begins with magic: no signature is good in both.
+	fileContext = "bugle box file 2\x00"
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Append appends the file's bytes to dst, signed with key, and sets Digest. It
-// refuses what [Decode] would refuse as a whole.
+// Append appends the file's bytes, in version 2, to dst, signed with key, and sets
+// Digest. It refuses what [Decode] would refuse as a whole.
 func (f *File) Append(dst []byte, key ed25519.PrivateKey) ([]byte, error) {
 	if err := f.check(); err != nil {
 		return dst, err
@@ -63,9 +67,21 @@ func (f *File) Append(dst []byte, key ed25519.PrivateKey) ([]byte, error) {
 	dst = f.appendHeader(dst, len(payload))
 	dst = append(dst, payload...)
 	dst = binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
-	dst = append(dst, ed25519.Sign(key, dst[start:])...)
-	f.Digest = sha256.Sum256(dst[start:])
-	return dst, nil
+	return f.sign(dst, start, key), nil
+}
+
+// sign appends the signature over what dst has from start on, and sets Digest.
+// Ed25519 goes over what it signs twice, so it gets a digest; one pass makes that
+// and Digest.
+func (f *File) sign(dst []byte, start int, key ed25519.PrivateKey) []byte {
+	h := sha256.New()
+	h.Write(dst[start:])
+	end := len(dst)
+	dst = h.Sum(append(dst, fileContext...)) // for now, where the signature comes
+	dst = append(dst[:end], ed25519.Sign(key, dst[end:])...)
+	h.Write(dst[end:])
+	h.Sum(f.Digest[:0])
+	return dst
 }
 
 func (f *File) check() error {
@@ -117,10 +133,10 @@ func (f *File) appendHeader(b []byte, payload int) []byte {
 	return binary.BigEndian.AppendUint32(b, uint32(payload))
 }
 
-// Decode reads a file and checks all of it: size, magic, version, lengths,
-// checksum, signature, and then every record. key returns the key that a
-// listener signs with in an epoch. Single bad records are in [File.Bad]; the
-// error is about the file as a whole. The file keeps nothing of b.
+// Decode reads a file of either version and checks all of it: size, magic,
+// version, lengths, checksum, signature, and then every record. key returns the
+// key that a listener signs with in an epoch. Single bad records are in
+// [File.Bad]; the error is about the file as a whole. The file keeps nothing of b.
 //
 // Whether Name is the name under which the file was found, and Site the site
 // that reads it, is the caller's to check.
@@ -140,7 +156,7 @@ func Decode(b []byte, key func(listener string, epoch uint32) (ed25519.PublicKey
 	if !ok || len(public) != ed25519.PublicKeySize {
 		return nil, fmt.Errorf("decode file: %w: %s in epoch %d", ErrListener, f.Name.Listener, f.Name.Epoch)
 	}
-	if !ed25519.Verify(public, b[:signed], b[signed:]) {
+	if !f.verify(b[:signed], b[signed:], public) {
 		return nil, fmt.Errorf("decode file: %w %s", ErrSignature, f.Name.Listener)
 	}
 	if err := checkCount(f.Name.Kind, count); err != nil {
@@ -149,9 +165,24 @@ func Decode(b []byte, key func(listener string, epoch uint32) (ed25519.PublicKey
 	if f.Contents, f.Bad, err = decodePayload(f.Name.Kind, b[headerSize:signed-4], count); err != nil {
 		return nil, fmt.Errorf("decode file: %w", err)
 	}
-	f.Digest = sha256.Sum256(b)
 	return f, nil
 }
+
+// verify tells whether the signature behind body is the key's, made as the
+// version in body has it, and sets Digest.
+func (f *File) verify(body, signature []byte, public ed25519.PublicKey) bool {
+	h := sha256.New()
+	h.Write(body)
+	signed := body
+	if version(body) > 1 {
+		signed = h.Sum(append(make([]byte, 0, len(fileContext)+sha256.Size), fileContext...))
+	}
+	h.Write(signature)
+	h.Sum(f.Digest[:0])
+	return ed25519.Verify(public, signed, signature)
+}
+
+func version(b []byte) uint16 { return binary.BigEndian.Uint16(b[len(magic):]) }
 
 func decodeHeader(b []byte) (f *File, count int, err error) {
 	switch {
@@ -162,8 +193,8 @@ func decodeHeader(b []byte) (f *File, count int, err error) {
 	case len(b) < 6 || string(b[:4]) != magic:
 		return nil, 0, fmt.Errorf("%w: it does not begin like a box file", ErrMalformed)
 	}
-	if v := binary.BigEndian.Uint16(b[4:]); v != fileVersion {
-		return nil, 0, fmt.Errorf("%w: %d, this bugle reads %d", ErrVersion, v, fileVersion)
+	if v := version(b); v < 1 || v > fileVersion {
+		return nil, 0, fmt.Errorf("%w: %d, this bugle reads 1 to %d", ErrVersion, v, fileVersion)
 	}
 	if len(b) < headerSize+trailerSize {
 		return nil, 0, fmt.Errorf("%w: cut short at %d bytes", ErrMalformed, len(b))

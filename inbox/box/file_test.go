@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"crypto/ed25519"
+	"crypto/sha256"
 
 	"github.com/bugle-fleet/bugle/inbox/box"
 	"github.com/bugle-fleet/bugle/listener/wire/task"
@@ -80,57 +81,153 @@ func TestEveryKindComesBack(t *testing.T) {
 func TestGoldenFiles(t *testing.T) {
 	for i, c := range samples() {
 		f := sampleFile(i, c)
-		path := filepath.Join("testdata", "v1", f.Name.String())
+		path := filepath.Join("testdata", "v2", f.Name.String())
 		b := encode(t, f)
 		if *update {
 			if err := os.WriteFile(path, b, 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
-		golden, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(golden, b) {
+		if golden := readGolden(t, path, f); !bytes.Equal(golden, b) {
 			t.Errorf("%s is written differently now", path)
-		}
-		if _, err := box.Decode(golden, anyKey); err != nil {
-			t.Errorf("%s: %v", path, err)
 		}
 	}
 }
 
-// TestPL5_AnyFlippedBit and any cut is found, in every kind of file.
+// TestGoldenFilesOfVersion1 are read for ever, and differ from those of today by
+// their version, and what follows from it, alone.
+func TestGoldenFilesOfVersion1(t *testing.T) {
+	for i, c := range samples() {
+		f := sampleFile(i, c)
+		path := filepath.Join("testdata", "v1", f.Name.String())
+		if golden := readGolden(t, path, f); !bytes.Equal(golden, ofVersion1(encode(t, f))) {
+			t.Errorf("%s differs by more than its version", path)
+		}
+	}
+}
+
+// readGolden returns the file's bytes, which must say what want does.
+func readGolden(t *testing.T, path string, want *box.File) []byte {
+	t.Helper()
+	golden, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := box.Decode(golden, anyKey)
+	if err != nil {
+		t.Errorf("%s: %v", path, err)
+		return golden
+	}
+	if got.Digest != sha256.Sum256(golden) {
+		t.Errorf("%s: digest %x is not of its bytes", path, got.Digest)
+	}
+	same := *want
+	same.Digest = got.Digest
+	if diff := cmp.Diff(&same, got); diff != "" {
+		t.Errorf("%s: %s", path, diff)
+	}
+	return golden
+}
+
+// TestPL5_AnyFlippedBit and any cut is found, in every kind of file and version.
 func TestPL5_AnyFlippedBit(t *testing.T) {
 	for i, c := range samples() {
 		b := encode(t, sampleFile(i, c))
-		for bit := range 8 * len(b) {
-			b[bit/8] ^= 1 << (bit % 8)
-			if _, err := box.Decode(b, anyKey); err == nil {
-				t.Fatalf("%s: bit %d flipped and nobody saw", c.Kind(), bit)
-			}
-			b[bit/8] ^= 1 << (bit % 8)
-		}
-		for n := range b {
-			if _, err := box.Decode(b[:n], anyKey); err == nil {
-				t.Fatalf("%s: cut at %d and nobody saw", c.Kind(), n)
-			}
+		for _, b := range [][]byte{b, ofVersion1(b)} {
+			anyFlippedBit(t, c.Kind(), b)
 		}
 	}
+}
+
+func anyFlippedBit(t *testing.T, kind box.Kind, b []byte) {
+	t.Helper()
+	for bit := range 8 * len(b) {
+		b[bit/8] ^= 1 << (bit % 8)
+		if _, err := box.Decode(b, anyKey); err == nil {
+			t.Fatalf("%s of version %d: bit %d flipped and nobody saw", kind, b[5], bit)
+		}
+		b[bit/8] ^= 1 << (bit % 8)
+	}
+	for n := range b {
+		if _, err := box.Decode(b[:n], anyKey); err == nil {
+			t.Fatalf("%s of version %d: cut at %d and nobody saw", kind, b[5], n)
+		}
+	}
+}
+
+// What each version signs of a file whose bytes before the signature are body.
+func signedBy1(body []byte) []byte { return body }
+func signedBy2(body []byte) []byte {
+	digest := sha256.Sum256(body)
+	return append([]byte("bugle box file 2\x00"), digest[:]...)
+}
+
+// seal makes the checksum right, and the signature one over what signed returns.
+func seal(b []byte, signed func(body []byte) []byte) {
+	sum(b)
+	body := len(b) - ed25519.SignatureSize
+	copy(b[body:], ed25519.Sign(private, signed(b[:body])))
+}
+
+func sum(b []byte) {
+	at := len(b) - ed25519.SignatureSize - 4
+	binary.BigEndian.PutUint32(b[at:], crc32.Checksum(b[:at], crc32.MakeTable(crc32.Castagnoli)))
 }
 
 // forge makes a file with a valid checksum and signature out of changed bytes.
 func forge(b []byte, change func(b []byte)) []byte {
 	b = bytes.Clone(b)
 	change(b)
-	signed := len(b) - ed25519.SignatureSize
-	binary.BigEndian.PutUint32(b[signed-4:], crc32.Checksum(b[:signed-4], crc32.MakeTable(crc32.Castagnoli)))
-	copy(b[signed:], ed25519.Sign(private, b[:signed]))
+	if binary.BigEndian.Uint16(b[4:]) == 1 {
+		seal(b, signedBy1)
+	} else {
+		seal(b, signedBy2)
+	}
 	return b
+}
+
+// ofVersion1 is a file as it was written before version 2.
+func ofVersion1(b []byte) []byte { return forge(b, func(b []byte) { b[5] = 1 }) }
+
+// TestEachVersionHasItsSignature, and takes that of no other.
+func TestEachVersionHasItsSignature(t *testing.T) {
+	for i, c := range samples() {
+		made := encode(t, sampleFile(i, c))
+		for what, f := range map[string]struct {
+			version byte
+			signed  func([]byte) []byte
+			want    error
+		}{
+			"version 1":                 {1, signedBy1, nil},
+			"version 2":                 {2, signedBy2, nil},
+			"version 1 signed as 2":     {1, signedBy2, box.ErrSignature},
+			"version 2 signed as 1":     {2, signedBy1, box.ErrSignature},
+			"version 2, a bare digest":  {2, func(b []byte) []byte { return signedBy2(b)[17:] }, box.ErrSignature},
+			"version 2, nothing before": {2, func(b []byte) []byte { return signedBy2(nil) }, box.ErrSignature},
+		} {
+			b := bytes.Clone(made)
+			b[5] = f.version
+			seal(b, f.signed)
+			if _, err := box.Decode(b, anyKey); !errors.Is(err, f.want) {
+				t.Errorf("%s, %s: %v, want %v", c.Kind(), what, err, f.want)
+			}
+			b[5] = 3 - f.version // what was signed stays; the checksum is right again
+			sum(b)
+			if _, err := box.Decode(b, anyKey); !errors.Is(err, box.ErrSignature) {
+				t.Errorf("%s, %s, then made the other version: %v, want %v", c.Kind(), what, err, box.ErrSignature)
+			}
+		}
+	}
 }
 
 func TestBadFilesHaveTheirErrors(t *testing.T) {
 	good := encode(t, sampleFile(0, samples()[0]))
+	for _, good := range [][]byte{good, ofVersion1(good)} {
+		t.Run(fmt.Sprint("version ", good[5]), func(t *testing.T) { badFilesHaveTheirErrors(t, good) })
+	}
+}
+
+func badFilesHaveTheirErrors(t *testing.T, good []byte) {
 	change := func(at int, to ...byte) []byte { return forge(good, func(b []byte) { copy(b[at:], to) }) }
 	flipped := bytes.Clone(good)
 	flipped[90] ^= 1
@@ -144,8 +241,9 @@ func TestBadFilesHaveTheirErrors(t *testing.T) {
 		"longer":            {append(bytes.Clone(good), 0), box.ErrMalformed},
 		"huge":              {make([]byte, box.MaxFile+1), box.ErrTooLarge},
 		"flipped":           {flipped, box.ErrChecksum},
-		"version 2":         {change(5, 2), box.ErrVersion},
+		"version 3":         {change(5, 3), box.ErrVersion},
 		"version 0":         {change(5, 0), box.ErrVersion},
+		"version 256 more":  {change(4, 1), box.ErrVersion},
 		"kind 0":            {change(6, 0), box.ErrMalformed},
 		"kind 5":            {change(6, 5), box.ErrMalformed},
 		"another kind":      {change(6, byte(box.BOS)), box.ErrMalformed},
@@ -167,6 +265,9 @@ func TestBadFilesHaveTheirErrors(t *testing.T) {
 		}
 	}
 	nobody := func(string, uint32) (ed25519.PublicKey, bool) { return nil, false }
+	if _, err := box.Decode(flipped, nobody); !errors.Is(err, box.ErrChecksum) {
+		t.Errorf("flipped, of an unknown listener: %v", err)
+	}
 	if _, err := box.Decode(good, nobody); !errors.Is(err, box.ErrListener) {
 		t.Errorf("unknown listener: %v", err)
 	}
@@ -297,14 +398,16 @@ func bulky() []box.DiscoveryRecord {
 	return all
 }
 
-// FuzzDecode: no bytes make Decode panic, and what it takes is written back the
-// same, bad records aside.
+// FuzzDecode: no bytes of either version make Decode panic, and what it takes is
+// written back the same, bad records aside.
 func FuzzDecode(f *testing.F) {
 	for i, c := range samples() {
 		b := encode(f, sampleFile(i, c))
-		f.Add(b, false)
-		f.Add(b[:len(b)/2], false)
-		f.Add(b, true)
+		for _, b := range [][]byte{b, ofVersion1(b)} {
+			f.Add(b, false)
+			f.Add(b[:len(b)/2], false)
+			f.Add(b, true)
+		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte, sign bool) {
 		if sign && len(b) > ed25519.SignatureSize+4 {
