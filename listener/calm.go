@@ -31,6 +31,36 @@ func (c *calm) look(connections uint64) bool {
 	return over
 }
 
+// burstSize is how many sessions are told of a task at once when that is a burst.
+const burstSize = 1000
+
+// A burst is the time in which many agents get tasks at once. It is over at the second
+// look after the last of these tasks, for they are likely to be followed by more.
+type burst struct{ looks int } // until it is over; 0: there is none
+
+// begin is called when many agents get a task.
+func (b *burst) begin() {
+	if b.looks == 0 {
+		leaveGarbage()
+	}
+	b.looks = 2
+}
+
+func (b *burst) look() {
+	if b.looks--; b.looks == 0 {
+		collectAgain()
+	}
+	b.looks = max(b.looks, 0)
+}
+
+// end is the end of a burst if there is one.
+func (b *burst) end() {
+	if b.looks > 0 {
+		collectAgain()
+	}
+	b.looks = 0
+}
+
 // rushing is how many agents sign in between two looks of a file that waits, 400 a
 // second, when it is worth to let it wait.
 const rushing = 2
@@ -48,15 +78,21 @@ func (l *Listener) busy() func() bool {
 	}
 }
 
-// giveBack gives the memory back, until ctx ends, that handshakes took when many
-// agents came at once: the runtime would keep it for long, as if that was usual.
-func (l *Listener) giveBack(ctx context.Context) {
+// tendMemory tells the collector of bursts until ctx ends, and gives the memory back that
+// handshakes took when many agents came at once: the runtime would keep it for long, as
+// if that was usual.
+func (l *Listener) tendMemory(ctx context.Context) {
 	var c calm
+	var b burst
+	defer b.end()
 	t := time.NewTicker(stormLook)
 	defer t.Stop()
 	for {
 		select {
+		case <-l.bursts:
+			b.begin()
 		case <-t.C:
+			b.look()
 			if c.look(l.count.signIns.Load() + l.count.refused.Load()) {
 				debug.FreeOSMemory()
 			}

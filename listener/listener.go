@@ -52,6 +52,7 @@ type Listener struct {
 	whole     chan struct{} // closed when the feed has been whole once
 	wholeOnce sync.Once
 	retime    chan struct{} // one slot: the next release may be sooner
+	bursts    chan struct{} // one slot: many agents get a task
 	begun     atomic.Bool
 	stopping  <-chan struct{} // closed when a stop begins
 }
@@ -65,7 +66,7 @@ func New(cfg Config) (*Listener, error) {
 	lim := cfg.Limits
 	l := &Listener{cfg: cfg, times: usual, made: time.Now(), verified: newVerified(cfg.ClientCAs, lim.Sessions), status: newStatus(cfg.Flush),
 		budgets: newBudgets(lim.StrangerRate, float64(lim.StrangerBurst)), turns: make(chan struct{}, lim.Handshaking),
-		whole: make(chan struct{}), retime: make(chan struct{}, 1)}
+		whole: make(chan struct{}), retime: make(chan struct{}, 1), bursts: make(chan struct{}, 1)}
 	l.verified.issued = cfg.Issued
 	l.table = newTable(lim.Operations, l.signalAll)
 	l.tls = tlsConfig(&l.cfg, l.verified, &l.count.resumed)
@@ -182,7 +183,7 @@ func (l *Listener) serveAll(intake context.Context, stop func(), tcp net.Listene
 		func() error { l.follow(intake); return nil },
 		func() error { l.release(intake); return nil },
 		func() error { l.renew(intake); return nil },
-		func() error { l.giveBack(intake); return nil },
+		func() error { l.tendMemory(intake); return nil },
 		func() error { l.status.minutes(intake); return nil })
 }
 

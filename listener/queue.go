@@ -231,6 +231,12 @@ func (l *Listener) signalAll(sessions []receiver) {
 			sources = append(sources, source)
 		}
 	}
+	if len(sessions) >= burstSize {
+		select {
+		case l.bursts <- struct{}{}:
+		default: // is known
+		}
+	}
 	if len(sources) > 0 {
 		l.loop.CallAll(sources)
 	}
