@@ -31,7 +31,8 @@ func (c *calm) look(connections uint64) bool {
 	return over
 }
 
-// burstSize is how many sessions are told of a task at once when that is a burst.
+// burstSize is how many sessions are told of a task, or of new keys, at once when that is
+// a burst.
 const burstSize = 1000
 
 // A burst is the time in which many agents get tasks at once. It is over at the second
@@ -47,10 +48,15 @@ func (b *burst) begin() {
 }
 
 func (b *burst) look() {
-	if b.looks--; b.looks == 0 {
+	switch b.looks {
+	case 0:
+		return
+	case 1:
 		collectAgain()
+	default:
+		leaveLess()
 	}
-	b.looks = max(b.looks, 0)
+	b.looks--
 }
 
 // end is the end of a burst if there is one.

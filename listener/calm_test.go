@@ -1,9 +1,12 @@
 package listener
 
 import (
-	"os"
+	"context"
+	"runtime"
 	"runtime/debug"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func TestCalm(t *testing.T) {
@@ -39,37 +42,108 @@ func TestBusy(t *testing.T) {
 // While many sessions get a task the collector leaves more garbage, until two looks after
 // the last of them.
 func TestBurst(t *testing.T) {
-	if os.Getenv("GOGC") != "" {
-		t.Setenv("GOGC", "")
-	}
-	defer debug.SetGCPercent(debug.SetGCPercent(1)) // that anything is more
+	usualCollector(t)
 	var a, b burst
 	for i, step := range []struct {
 		do     func()
 		raised bool
 	}{
 		{a.look, false}, {a.begin, true}, {a.look, true}, {a.begin, true}, {a.look, true}, {a.look, false}, {a.look, false}, {a.end, false},
-		{b.begin, true}, {a.begin, true}, {b.end, true}, {b.end, true}, {a.end, false},
-		{func() { t.Setenv("GOGC", "1") }, false}, {a.begin, false}, {a.end, false},
+		{b.begin, true}, {a.begin, true}, {b.end, true}, {b.look, true}, {a.end, false}, {a.end, false},
+		{func() { t.Setenv("GOGC", "100") }, false}, {a.begin, false}, {a.end, false},
 	} {
 		step.do()
-		if got := percent(); got > 1 != step.raised {
+		if got := percent(); got > goPercent != step.raised || got < goPercent {
 			t.Fatalf("step %d: GOGC is %d, raised should be %t", i, got, step.raised)
 		}
 	}
 }
 
-// What is higher than what a burst wants holds, and so does off.
-func TestBurstIsNoLess(t *testing.T) {
+// A listener begins bursts, and ends them when it stops.
+func TestMemoryIsTended(t *testing.T) {
+	usualCollector(t)
+	synctest.Test(t, func(t *testing.T) {
+		l := &Listener{bursts: make(chan struct{}, 1)}
+		ctx, stop := context.WithCancel(t.Context())
+		stopped := make(chan struct{})
+		go func() { l.tendMemory(ctx); close(stopped) }()
+		for i, step := range []struct {
+			burst  bool
+			after  time.Duration
+			raised bool
+		}{{false, 0, false}, {true, 0, true}, {false, 2*stormLook - 1, true}, {false, 1, false}, {true, stormLook, true}} {
+			if step.burst {
+				l.bursts <- struct{}{}
+			}
+			time.Sleep(step.after)
+			synctest.Wait()
+			if got := percent(); got > goPercent != step.raised || got < goPercent {
+				t.Errorf("step %d: GOGC is %d, raised should be %t", i, got, step.raised)
+			}
+		}
+		stop()
+		<-stopped
+		if got := percent(); got != goPercent {
+			t.Errorf("GOGC is %d behind the listener", got)
+		}
+	})
+}
+
+// As more lives less garbage may lie in a burst, in part of it.
+func TestBurstGrowsNoMoreThanIsSaid(t *testing.T) {
+	usualCollector(t)
+	leaveGarbage()
+	defer collectAgain()
+	for _, c := range []struct {
+		live uint64
+		want int
+	}{{32 << 20, 200}, {64 << 20, goPercent}, {1 << 30, goPercent}, {16 << 20, burstPercent}} {
+		liveHeap = func() uint64 { return c.live }
+		leaveLess()
+		if got := percent(); got != c.want {
+			t.Errorf("with %d MiB alive GOGC is %d, want %d", c.live>>20, got, c.want)
+		}
+	}
+}
+
+func TestLiveHeap(t *testing.T) {
+	lives := make([]byte, 1<<20)
+	runtime.GC()
+	if got := liveHeap(); got < uint64(len(lives)) || got > 1<<40 {
+		t.Errorf("%d bytes are alive", got)
+	}
+	runtime.KeepAlive(lives)
+}
+
+// usualCollector is a process in which nobody has chosen a percent, and in which little
+// lives.
+func usualCollector(t *testing.T) {
 	t.Setenv("GOGC", "")
-	for _, usual := range []int{burstPercent + 1, -1} {
-		before := debug.SetGCPercent(usual)
+	before, live := debug.SetGCPercent(goPercent), liveHeap
+	liveHeap = func() uint64 { return 1 << 20 }
+	t.Cleanup(func() {
+		debug.SetGCPercent(before)
+		liveHeap = live
+	})
+}
+
+// What a process has chosen holds.
+func TestChosenPercentHolds(t *testing.T) {
+	usualCollector(t)
+	for _, usual := range []int{goPercent - 1, burstPercent + 1, -1} {
+		debug.SetGCPercent(usual)
 		leaveGarbage()
 		if got := percent(); got != usual {
 			t.Errorf("GOGC of %d became %d", usual, got)
 		}
 		collectAgain()
-		debug.SetGCPercent(before)
+		debug.SetGCPercent(goPercent)
+		leaveGarbage()
+		debug.SetGCPercent(usual)
+		collectAgain()
+		if got := percent(); got != usual {
+			t.Errorf("GOGC of %d, set in a burst, became %d", usual, got)
+		}
 	}
 }
 
@@ -80,7 +154,7 @@ func percent() int {
 }
 
 func TestPercentOf(t *testing.T) {
-	for live, want := range map[uint64]int{0: burstPercent, 1 << 20: burstPercent, 16 << 20: 400, 32 << 20: 200, 128 << 20: 50, 1 << 40: 0} {
+	for live, want := range map[uint64]int{0: burstPercent, 1 << 20: burstPercent, 16 << 20: burstPercent, 32 << 20: 200, 128 << 20: 50, 1 << 40: 0} {
 		if got := percentOf(live); got != want {
 			t.Errorf("percent of %d live: %d, want %d", live, got, want)
 		}
@@ -98,7 +172,7 @@ func TestManyAreABurst(t *testing.T) {
 		for i := range sessions {
 			sessions[i] = &session{driver: new(countingDriver)}
 		}
-		l.signalAll(sessions)
+		l.tellAll(sessions)
 		if got := len(l.bursts); got != c.want {
 			t.Errorf("%d sessions: %d bursts, want %d", c.n, got, c.want)
 		}

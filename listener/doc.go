@@ -81,7 +81,7 @@
 // The results of a file are acknowledged together: what they say to one agent is written
 // at once. When a storm of sign-ins is over, its memory is given back to the system. While
 // 1,000 agents or more get a task at once, and 5 to 10 s beyond, the garbage collector of
-// the process may leave up to 64 MiB of garbage, unless the environment has GOGC.
+// a process that has Go's usual percent may leave up to 64 MiB of garbage.
 //
 // With [ParkKeys] two keys and two counters take the place of the state of crypto/tls
 // and of the certificate (package tlsrecord, which says what that relies on). An agent

@@ -68,7 +68,7 @@ func New(cfg Config) (*Listener, error) {
 		budgets: newBudgets(lim.StrangerRate, float64(lim.StrangerBurst)), turns: make(chan struct{}, lim.Handshaking),
 		whole: make(chan struct{}), retime: make(chan struct{}, 1), bursts: make(chan struct{}, 1)}
 	l.verified.issued = cfg.Issued
-	l.table = newTable(lim.Operations, l.signalAll)
+	l.table = newTable(lim.Operations, l.tellAll)
 	l.tls = tlsConfig(&l.cfg, l.verified, &l.count.resumed)
 	l.files = &files{write: cfg.Drop, log: cfg.Log.With("listener", cfg.Name, "epoch", cfg.Epoch), message: l.status.message}
 	l.status.files = l.files

@@ -215,6 +215,17 @@ func (s *session) enqueue(f []byte) bool {
 	return ok && !ended
 }
 
+// tellAll is signalAll for what the table has for many.
+func (l *Listener) tellAll(sessions []receiver) {
+	if len(sessions) >= burstSize {
+		select {
+		case l.bursts <- struct{}{}:
+		default: // is known
+		}
+	}
+	l.signalAll(sessions)
+}
+
 // signalAll tells the drivers of sessions that their queues have changed.
 func (l *Listener) signalAll(sessions []receiver) {
 	sources := make([]*poll.Source, 0, len(sessions))
@@ -229,12 +240,6 @@ func (l *Listener) signalAll(sessions []receiver) {
 			s.driver.signal()
 		} else if source := p.source.Load(); source != nil {
 			sources = append(sources, source)
-		}
-	}
-	if len(sessions) >= burstSize {
-		select {
-		case l.bursts <- struct{}{}:
-		default: // is known
 		}
 	}
 	if len(sources) > 0 {

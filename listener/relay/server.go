@@ -379,8 +379,6 @@ func (s *Server) check(name string, raw *box.Raw) error {
 	switch {
 	case errors.Is(err, box.ErrListener):
 		return refuse(http.StatusForbidden, "Epoch not granted", err.Error())
-	case errors.Is(err, box.ErrVersion): // it can be taken once the site is brought up to date
-		return refuse(http.StatusForbidden, "Site is older than its listener", err.Error())
 	case err != nil:
 		return refuse(http.StatusUnprocessableEntity, "File cannot be taken", err.Error())
 	case f.Name != raw.Name || f.Site != s.cfg.Site:

@@ -110,9 +110,6 @@ func TestFiles(t *testing.T) {
 	damaged := file(t, "EAST01", 1, 4, key)
 	damaged.Data[len(damaged.Data)/2] ^= 1
 	send(0, http.StatusUnprocessableEntity, damaged)
-	later := file(t, "EAST01", 1, 4, key)
-	later.Data[5]++ // of its version
-	send(1, http.StatusForbidden, three, later)
 	renamed := file(t, "EAST01", 1, 4, key)
 	renamed.Name.Number = 5
 	send(0, http.StatusUnprocessableEntity, renamed)
