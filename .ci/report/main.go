@@ -109,6 +109,9 @@ func read(in io.Reader) (tests map[string]*result, count map[string]int, bad int
 			r.output = append(r.output, e.Output)
 		case "pass", "fail", "skip":
 			r.outcome = e.Action
+			if e.Test == "" && e.Action == "fail" {
+				unfinished(e.Package, tests)
+			}
 			bad += report(e, r, count)
 			if e.Action == "pass" {
 				r.output = nil
@@ -119,6 +122,15 @@ func read(in io.Reader) (tests map[string]*result, count map[string]int, bad int
 		fail(err)
 	}
 	return tests, count, bad
+}
+
+// unfinished prints what tests said that were under way when their package died.
+func unfinished(pkg string, tests map[string]*result) {
+	for key, r := range tests {
+		if name := strings.TrimPrefix(key, pkg+" "); name != key && name != "" && r.outcome == "" {
+			fmt.Printf("DIED %s\n%s", key, strings.Join(r.output, ""))
+		}
+	}
 }
 
 // report prints what is worth a line and returns 1 if it is a failure.
