@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,11 +19,10 @@ func TestLiesAreFoundOut(t *testing.T) {
 	}{
 		"a listener acknowledges results that it does not write": {
 			func(w *world) {
-				n := 0
+				var n atomic.Int32 // files of every kind are dropped at once
 				w.servers[0].lies = func(c box.Contents) bool {
 					_, results := c.(*box.Results)
-					n++
-					return results && n%3 == 0
+					return n.Add(1)%3 == 0 && results
 				}
 			}, []string{"the site says", "never said how it ended"}},
 		"an agent's disk keeps nothing": {
