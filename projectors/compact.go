@@ -14,14 +14,7 @@ const (
 	// more make reads slow.
 	newTables = 8
 	// stallTables is with how many Badger lets writes wait until some are merged.
-	stallTables = 19
-	// pressingTables is with how many they are merged though much is written: more would
-	// come near to stallTables meanwhile.
-	pressingTables = 10
-	// While this much is written in this time it is not the moment to merge: a push or a
-	// fleet that returns needs the processors and the memory.
-	busyBytes    = 128 << 10
-	busyTime     = 2 * time.Second
+	stallTables  = 15
 	compactAgain = time.Second // after a failure
 	metaSize     = 256         // bytes of the row that says how far the store goes, about
 )
@@ -31,8 +24,7 @@ const (
 // those of seven stores at rest took 1.5 % of a processor. There can be something to do
 // only after a memtable was written, and the writer knows when that may have been.
 type compactor struct {
-	written int64        // bytes since the last look; of the writer
-	total   atomic.Int64 // bytes
+	written int64 // bytes since the last look; of the writer
 	running atomic.Bool
 	aside   sync.WaitGroup
 	closing chan struct{}
@@ -41,16 +33,14 @@ type compactor struct {
 
 // wrote tells of rows that were written.
 func (c *compactor) wrote(bytes int64, db *badger.DB, log badgerLog) {
-	c.total.Add(bytes)
 	if c.written += bytes; c.written >= memtableSize/2 {
 		c.look(db, log)
 	}
 }
 
-// look begins to merge if there are many new tables, and nobody does already; not while
-// much is written, unless there are very many. While they are merged more may come: it
-// ends when there are few, so that whoever waits in front of too many does not do so for
-// ever.
+// look begins to merge if there are many new tables, and nobody does already. While
+// they are merged more may come: it ends when there are few, so that whoever waits in
+// front of too many does not do so for ever.
 func (c *compactor) look(db *badger.DB, log badgerLog) {
 	c.written = 0
 	if fresh(db) <= newTables || !c.running.CompareAndSwap(false, true) {
@@ -58,9 +48,6 @@ func (c *compactor) look(db *badger.DB, log badgerLog) {
 	}
 	c.aside.Go(func() {
 		defer c.running.Store(false)
-		if !c.await(func() int { return fresh(db) }) {
-			return
-		}
 		for fresh(db) > newTables {
 			err := db.Flatten(1)
 			if err == nil {
@@ -74,23 +61,6 @@ func (c *compactor) look(db *badger.DB, log badgerLog) {
 			}
 		}
 	})
-}
-
-// await waits until little is written or there are very many new tables. False means that
-// the store is to be closed before.
-func (c *compactor) await(fresh func() int) bool {
-	for fresh() < pressingTables {
-		before := c.total.Load()
-		select {
-		case <-time.After(busyTime):
-		case <-c.closing:
-			return false
-		}
-		if c.total.Load()-before < busyBytes {
-			break
-		}
-	}
-	return true
 }
 
 // fresh is how many new tables there are.
