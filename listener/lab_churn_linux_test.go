@@ -15,11 +15,12 @@ import (
 
 // TestChurnOverSockets lets devices come and go over TCP, with full handshakes and
 // resumed ones, as fast as they can: when all have gone nothing of them is left.
-// The long form takes ten minutes.
+// The short form counts visits, so that no device comes more often than deviceSignIns,
+// and none is refused. The long form takes ten minutes.
 func TestChurnOverSockets(t *testing.T) {
-	rounds, during, devices := 3, 100*time.Millisecond, 40
+	rounds, during, devices, want := 3, time.Duration(0), 4*travelWorkers, int64(travelWorkers*(leastVisits+1))
 	if longLab() {
-		rounds, during, devices = 10, time.Minute, 4000
+		rounds, during, devices, want = 10, time.Minute, 4000, 0
 	}
 	l := newLab(t)
 	travellers := l.travellers(devices)
@@ -36,6 +37,9 @@ func TestChurnOverSockets(t *testing.T) {
 			"CPU us each": float64((a.CPU - cpu).Microseconds()) / float64(max(came, 1)), "resident KiB": a.Resident, "held": a.Held})
 		if came == 0 || resumed == 0 {
 			t.Fatalf("%d sign-ins, %d of them resumed", came, resumed)
+		}
+		if want != 0 && came != want {
+			t.Errorf("%d sign-ins, want %d", came, want)
 		}
 	}
 	flat(t, begun, all, Limits{Sessions: 20_000})
@@ -63,7 +67,10 @@ type travellers struct {
 	resumed atomic.Int64
 }
 
-const travelWorkers = 32
+const (
+	travelWorkers = 32
+	leastVisits   = 6 // of each worker; one of them comes twice
+)
 
 func (l *lab) travellers(n int) *travellers {
 	v := &travellers{l: l}
@@ -76,16 +83,16 @@ func (l *lab) travellers(n int) *travellers {
 	return v
 }
 
-// travel lets them come and go for a while. No device comes twice at once, unless
-// it displaces itself.
+// travel lets them come and go for a while, and each worker leastVisits times if it is
+// shorter. No device comes twice at once, unless it displaces itself.
 func (v *travellers) travel(during time.Duration) (came, resumed int64) {
 	v.came.Store(0)
 	v.resumed.Store(0)
-	done := make(chan struct{})
+	until := time.Now().Add(during)
 	var all sync.WaitGroup
 	for w := range travelWorkers {
 		all.Go(func() {
-			for n, i := 0, w; n < 6 || wait(done, 0); n++ {
+			for n, i := 0, w; n < leastVisits || time.Now().Before(until); n++ {
 				v.come(i, n)
 				if i += travelWorkers; i >= len(v.full) {
 					i = w % len(v.full)
@@ -93,8 +100,6 @@ func (v *travellers) travel(during time.Duration) (came, resumed int64) {
 			}
 		})
 	}
-	time.Sleep(during)
-	close(done)
 	all.Wait()
 	return v.came.Load(), v.resumed.Load()
 }
