@@ -46,8 +46,8 @@
 // it. Reading at a version gives the rows as of that event, at the cost of reading
 // those of now. Versions in the [Window] are all kept, of what is older only the
 // newest; the others are dropped when tables of the store are merged, which the writer
-// has done aside once there are more than eight new ones. A reader of an event holds
-// the window back.
+// has done aside: in a calm moment once there are more than five new ones, and at once
+// if there are more than eight. A reader of an event holds the window back.
 //
 // The changes of several events are not atomic in Badger's log. So their position
 // is written beside them with the sum of their hashes, and a store that is opened

@@ -31,7 +31,7 @@ type generation struct {
 	db     *badger.DB
 	fold   Fold
 	log    *slog.Logger
-	tables compactor
+	tables *compactor
 
 	// Of the goroutine that writes.
 	together  int64  // how many changes fit in one transaction
@@ -60,7 +60,7 @@ func newGeneration(v *View, number uint32, dir string, history [16]byte, head ui
 	if err != nil {
 		return nil, err
 	}
-	g := &generation{number: number, dir: dir, view: v, wants: v.wanted(), db: db, fold: v.Fold(), log: log, tables: compactor{closing: make(chan struct{})},
+	g := &generation{number: number, dir: dir, view: v, wants: v.wanted(), db: db, fold: v.Fold(), log: log, tables: newCompactor(),
 		together: db.MaxBatchCount() - 2, pins: make(map[uint64]int), closed: make(chan struct{})}
 	if err := g.begin(history, head, fresh); err != nil {
 		go g.close()

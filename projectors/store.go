@@ -23,7 +23,7 @@ func openStore(dir string, log *slog.Logger) (db *badger.DB, err error) {
 		WithMemTableSize(memtableSize).
 		WithNumMemtables(2).
 		WithNumCompactors(0). // see compactor
-		WithNumLevelZeroTables(newTables).
+		WithNumLevelZeroTables(calmTables).
 		WithNumLevelZeroTablesStall(stallTables).
 		WithCompression(options.None).
 		WithBlockCacheSize(0).
