@@ -11,11 +11,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/bugle-fleet/bugle/listener/poll"
 	"github.com/bugle-fleet/bugle/listener/wire"
 )
 
@@ -189,6 +191,85 @@ var floods = map[string]func(*forger){
 func (f *forger) padded(content []byte, zeros int) {
 	inner := append(append(bytes.Clone(content), recordApplication), make([]byte, zeros)...)
 	f.record(0, inner) // the last byte is one more zero
+}
+
+// Changes of keys end a session: at once if they want an answer, else when they are more
+// than the listener may have read ahead of records with data.
+func TestKeyUpdatesEndSessions(t *testing.T) {
+	const keyUpdateSize = recordHead + 5
+	for name, c := range map[string]struct {
+		updates int
+		answer  bool
+		ends    bool
+	}{
+		"one with an answer":         {1, true, true},
+		"some":                       {(mostBeyond-poll.MaxRead)/keyUpdateSize - 10, false, false},
+		"many":                       {mostBeyond/keyUpdateSize + 10, false, true},
+		"one that wants no answer":   {1, false, false},
+		"none, and data a byte each": {0, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := parkedBench(t, patient, nil)
+			f := b.forge(7)
+			s := b.sessionOf(7)
+			for i := range c.updates {
+				if f.keyUpdate(c.answer); i%16 == 15 { // else crypto/tls ends it
+					for _, b := range []byte{0, 0, 0, 1, 201} {
+						f.record(recordApplication, []byte{b})
+					}
+				}
+			}
+			for range 2000 {
+				f.record(recordApplication, []byte{0})
+				f.record(recordApplication, []byte{0, 0, 1, 201})
+			}
+			f.message(&wire.Bye{})
+			f.flush()
+			b.awaitStats(func(Stats) bool { return s.hasEnded() })
+			b.awaitParked(0)
+			if broke := b.l.Stats().Refused == 1; broke != c.ends {
+				t.Errorf("ended as one that breaks TLS: %t, want %t", broke, c.ends)
+			}
+		})
+	}
+}
+
+// Whatever sizes the frames and the records of an agent have, crypto/tls makes none that
+// hold nothing.
+func TestManyRecordsEndNoSession(t *testing.T) {
+	b := parkedBench(t, patient, func(c *Config) { c.Limits.MessageBurst = 1 << 20 })
+	raw, err := b.dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	conn := tls.Client(raw, b.pki.client(7))
+	if err := tell(conn, &wire.SignIn{Version: wire.Version, Agent: "talkative"}); err != nil {
+		t.Fatal(err)
+	}
+	b.awaitStats(func(Stats) bool { return b.sessionOf(7) != nil })
+	s := b.sessionOf(7)
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 300 {
+		n := 1 + random.IntN(1<<random.IntN(17))
+		frame := binary.BigEndian.AppendUint32(nil, uint32(min(n, wire.MaxFrame-4)))
+		frame = append(frame, 201) // of a type that nobody knows yet
+		frame = append(frame, make([]byte, min(n, wire.MaxFrame-4)-1)...)
+		for len(frame) > 0 {
+			n := min(len(frame), 1+random.IntN(1<<random.IntN(17)))
+			if _, err := conn.Write(frame[:n]); err != nil {
+				t.Fatal(err)
+			}
+			frame = frame[n:]
+		}
+	}
+	if err := tell(conn, &wire.Bye{}); err != nil {
+		t.Fatal(err)
+	}
+	b.awaitStats(func(Stats) bool { return s.hasEnded() })
+	if n := b.l.Stats().Refused; n != 0 {
+		t.Errorf("%d refused", n)
+	}
 }
 
 const floodBatch = 200 // of them are sent at once

@@ -102,13 +102,13 @@ func forget(conn connection) {
 }
 
 // noteTLS counts an agent that broke TLS like one that breaks our protocol. It has got
-// an alert.
+// an alert, if it is not for records that hold nothing.
 func (s *session) noteTLS(err error) {
 	_, broke := errors.AsType[*tlsrecord.ProtocolError](err)
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "local error" { // of crypto/tls
 		broke = true
 	}
-	if broke {
+	if broke || errors.Is(err, errIdleRecords) {
 		s.l.cfg.Log.Warn("agent broke TLS", "device", s.device, "address", s.address, "err", err)
 		s.l.status.message(msgProtocol, s.device, err.Error())
 		s.l.refuse("listener", s.address, "protocol error")

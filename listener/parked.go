@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,6 +35,7 @@ type parked struct {
 	beyond  int32     // bytes that were read beyond messages, and are not counted yet
 	said    bool      // the last words are written
 	dead    bool
+	idle    uint16 // bytes that were read beyond records with something in them
 
 	// For Fetch; of the TLS of crypto/tls in conn, else there is none.
 	visitor *visitor
@@ -61,9 +63,17 @@ const (
 	turnBytes    = 256 << 10 // that are read in a turn, TLS included
 	mostDrained  = 1 << 20   // that is read of an agent whose session has ended
 
-	mostBeyond    = 20 << 10 // bytes that are read beyond messages for nothing: a record that is not whole
+	mostBeyond    = 20 << 10 // bytes that are read beyond messages for nothing: more than poll.MaxRead
 	beyondMessage = 1 << 10  // and as many more count as a message
 )
+
+// recordHead is what a record of TLS 1.3 has beside what it holds: its head, its type,
+// and a tag.
+const recordHead = 5 + 1 + 16
+
+// errIdleRecords is the end of a session. What crypto/tls writes while it is asked to
+// read is an answer to a KeyUpdate.
+var errIdleRecords = errors.New("records of TLS that hold nothing, or a KeyUpdate")
 
 var turnBuffers = sync.Pool{New: func() any { return new([wire.MaxFrame]byte) }}
 
@@ -288,9 +298,8 @@ func (p *parked) frames(buf []byte, n int, now time.Time) (int, error) {
 			}
 			return n, nil
 		}
-		m, err := p.conn.Read(buf[n:])
+		m, err := p.readSome(buf[n:])
 		n += m
-		p.beyond -= int32(m)
 		if m > 0 {
 			continue // an error comes again
 		}
@@ -302,6 +311,28 @@ func (p *parked) frames(buf []byte, n int, now time.Time) (int, error) {
 			return n, err
 		}
 	}
+}
+
+// readSome reads of the agent's records. Those of TLS that hold nothing cost it next to
+// nothing: with other keys for each of them it would keep a processor busy. Agents send
+// none, whose crypto/tls neither pads nor asks for other keys.
+func (p *parked) readSome(b []byte) (int, error) {
+	left := p.socket.Left()
+	p.socket.Wrote()
+	m, err := p.conn.Read(b)
+	p.beyond -= int32(m)
+	if _, ok := p.conn.(*tls.Conn); !ok || err != nil && !errors.Is(err, poll.ErrWait) {
+		return m, err
+	}
+	idle := int(p.idle) + left - p.socket.Left() - m
+	if m > 0 {
+		idle -= recordHead
+	}
+	p.idle = uint16(max(0, min(idle, math.MaxUint16)))
+	if idle > mostBeyond || p.socket.Wrote() {
+		return 0, errIdleRecords
+	}
+	return m, err
 }
 
 // handleWhole handles the frames that are whole in b, and returns how much of it
@@ -373,11 +404,12 @@ func (p *parked) handleAside(m wire.Message) {
 }
 
 // drain reads until the other side has hung up: closing a socket with unread bytes
-// would reset it, and our last words could be lost. False means that it has.
+// would reset it, and our last words could be lost. What they say is of no interest, so
+// nothing is decrypted. False means that it has.
 func (p *parked) drain() bool {
 	var b [4096]byte
 	for t := p.troubled(); t.drained < mostDrained; {
-		n, err := p.conn.Read(b[:])
+		n, err := p.socket.Read(b[:])
 		t.drained += n
 		if errors.Is(err, poll.ErrWait) {
 			return true

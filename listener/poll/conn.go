@@ -22,8 +22,8 @@ func (errWait) Temporary() bool { return true }
 var ErrWait net.Error = errWait{}
 
 // A Conn is a TCP connection that can be parked. Reading, writing, parking, what is about a
-// turn ([Conn.Allow], [Conn.Left], [Conn.More], [Conn.Flush], [Conn.Pending]), and closing
-// it once it is parked are for one goroutine at a time; all else is for anybody.
+// turn ([Conn.Allow], [Conn.Left], [Conn.More], [Conn.Wrote], [Conn.Flush], [Conn.Pending]),
+// and closing it once it is parked are for one goroutine at a time; all else is for anybody.
 type Conn struct {
 	mu  sync.Mutex // held while fd is used, and when it or what is below it changes
 	fd  int32      // -1: closed, or not parked yet
@@ -34,6 +34,7 @@ type Conn struct {
 	more bool  // there is more than may be read in this turn
 	sure bool  // in this turn the kernel tells again of what comes after a short read
 	dry  bool  // there was one
+	said bool  // something was written since Wrote was asked
 	left int32 // bytes that may be read in this turn
 	kept *kept // nil while everything could be written
 }
@@ -111,6 +112,13 @@ func (c *Conn) More() bool {
 	return c.more
 }
 
+// Wrote tells whether something was written since it was asked last.
+func (c *Conn) Wrote() bool {
+	said := c.said
+	c.said = false
+	return said
+}
+
 func (c *Conn) poll(p poller, token uint64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,6 +127,10 @@ func (c *Conn) poll(p poller, token uint64) error {
 	}
 	return p.add(int(c.fd), token)
 }
+
+// MaxRead is how much one Read takes of a parked connection: who asks for a record of
+// TLS has at most as much behind it.
+const MaxRead = 16 << 10
 
 // Read implements [net.Conn].
 func (c *Conn) Read(b []byte) (int, error) {
@@ -137,6 +149,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 		c.more = true
 		return 0, ErrWait
 	}
+	b = b[:min(len(b), MaxRead)]
 	n, err := readFD(int(c.fd), b)
 	c.left -= int32(n)
 	c.dry = c.sure && n < len(b)
@@ -155,6 +168,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 	if c.fd < 0 {
 		return 0, net.ErrClosed
 	}
+	c.said = true
 	if c.kept != nil {
 		return c.kept.add(b)
 	}
