@@ -63,9 +63,10 @@
 //     bounded (4,096 frames, 2 MiB), a write takes 10 s at most, and what it may
 //     send in a second is capped. In a parked session each KiB that is read beyond
 //     messages counts as one, of TLS records that hold little. One that asks for
-//     other keys in the middle (KeyUpdate with an answer), or sends more than 20 KiB
-//     of records that hold nothing, is closed and signs in anew: crypto/tls, by which
-//     agents speak, does neither.
+//     other keys in the middle (KeyUpdate with an answer) is closed and signs in anew,
+//     and so is one that has sent 20 KiB of records that hold nothing ([ParkTLS]); up to
+//     4 KiB of them it keeps its session in any case. crypto/tls, by which agents
+//     speak, does neither.
 //   - A stop is in the order that [Listener.Serve] tells.
 //
 // # What a session costs

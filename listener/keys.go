@@ -108,7 +108,7 @@ func (s *session) noteTLS(err error) {
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "local error" { // of crypto/tls
 		broke = true
 	}
-	if broke || errors.Is(err, errIdleRecords) {
+	if broke || errors.Is(err, errEmptyRecords) {
 		s.l.cfg.Log.Warn("agent broke TLS", "device", s.device, "address", s.address, "err", err)
 		s.l.status.message(msgProtocol, s.device, err.Error())
 		s.l.refuse("listener", s.address, "protocol error")

@@ -35,7 +35,7 @@ type parked struct {
 	beyond  int32     // bytes that were read beyond messages, and are not counted yet
 	said    bool      // the last words are written
 	dead    bool
-	idle    uint16 // bytes that were read beyond records with something in them
+	empty   uint16 // bytes that were read beyond records with something in them
 
 	// For Fetch; of the TLS of crypto/tls in conn, else there is none.
 	visitor *visitor
@@ -71,9 +71,9 @@ const (
 // and a tag.
 const recordHead = 5 + 1 + 16
 
-// errIdleRecords is the end of a session. What crypto/tls writes while it is asked to
+// errEmptyRecords is the end of a session. What crypto/tls writes while it is asked to
 // read is an answer to a KeyUpdate.
-var errIdleRecords = errors.New("records of TLS that hold nothing, or a KeyUpdate")
+var errEmptyRecords = errors.New("records of TLS that hold nothing, or a KeyUpdate")
 
 var turnBuffers = sync.Pool{New: func() any { return new([wire.MaxFrame]byte) }}
 
@@ -324,13 +324,13 @@ func (p *parked) readSome(b []byte) (int, error) {
 	if _, ok := p.conn.(*tls.Conn); !ok || err != nil && !errors.Is(err, poll.ErrWait) {
 		return m, err
 	}
-	idle := int(p.idle) + left - p.socket.Left() - m
+	empty := int(p.empty) + left - p.socket.Left() - m
 	if m > 0 {
-		idle -= recordHead
+		empty -= recordHead
 	}
-	p.idle = uint16(max(0, min(idle, math.MaxUint16)))
-	if idle > mostBeyond || p.socket.Wrote() {
-		return 0, errIdleRecords
+	p.empty = uint16(max(0, min(empty, math.MaxUint16)))
+	if empty > mostBeyond || p.socket.Wrote() {
+		return 0, errEmptyRecords
 	}
 	return m, err
 }
